@@ -112,8 +112,8 @@ class RetentionTuning(msgspec.Struct, kw_only=True):
 
     period_seconds: float = 3_600.0
     """Seconds between two runs of retention."""
-    retry_seconds: float = 600.0
-    """Seconds before a retry after the store or its disk has failed: on a full disk each attempt costs work."""
+    retry_seconds: float = 30.0
+    """Seconds before a retry after the store or its disk has failed: erasing is promised within a minute."""
     step_messages_and_members: int = 500
     """Messages and members in one step that adjusts unread counts."""
     part_entries: int = 2_000

@@ -1,7 +1,7 @@
 /** Every signal that the views read. `actions/` change them; views only `dialog`, `composing`. */
 import { batch, computed, signal } from "@preact/signals";
 import * as model from "./model/state.js";
-import { keepSettings, loadSettings } from "./storage.js";
+import { readLocal, writeLocal } from "./storage.js";
 
 /** Maximum characters of a message; a frame has at most 256 KiB. */
 export const LONGEST_MESSAGE = 32_000;
@@ -62,7 +62,8 @@ export const connection = signal({ name: "stopped" });
 export const trouble = signal(null);
 /** The relay has a newer version of this page. */
 export const upgraded = signal(false);
-/** Another device signed this one out: {unsent}, the number of erased messages and drafts. */
+/** This device was signed out by somebody else: {unsent, disabled}, the number of erased messages and drafts, and
+ * whether the user is disabled. */
 export const signedOut = signal(null);
 /** The open chat and panel: {chatId, panel, at?}. */
 export const route = ofUserSignal({ chatId: null, panel: null });
@@ -92,6 +93,8 @@ export const target = ofUserSignal(null);
 export const loadingRooms = ofUserSignal(new Set());
 /** By chat why its messages could not be fetched; the list of chats is under null. */
 export const unfetched = ofUserSignal(new Map());
+const USUAL_SETTINGS = { theme: "system", language: null, sound: true, helpKey: true, notifications: false };
+export const loadSettings = () => ({ ...USUAL_SETTINGS, ...readLocal("settings") });
 export const settings = signal(loadSettings());
 
 export const chats = computed(() => (state.value ? model.sortedChats(state.value) : []));
@@ -113,5 +116,6 @@ export const seesChat = computed(() => {
 /** Change a setting of this device. */
 export function changeSetting(change) {
   settings.value = { ...settings.value, ...change };
-  keepSettings(settings.value);
+  // If that fails they hold until the page closes.
+  writeLocal("settings", settings.value);
 }

@@ -4,15 +4,15 @@
  * In localStorage, which saves before the next key press: settings, the signed-in user, all drafts, and messages that
  * are not in IndexedDB yet. In IndexedDB: the same drafts (a killed browser loses the last seconds of localStorage),
  * the outbox with its files, and the relay's data, so that the page shows content before the socket opens. Without both
- * (a private window, a full disk) nothing is saved.
- */
+ * (a private window, a full disk) nothing is saved. */
 import { openDB, deleteDB } from "idb";
 import { joinDrafts, tidyDrafts } from "./model/events.js";
+import { sameItem } from "./model/state.js";
 import { clock, within } from "./net/clock.js";
 
 // ---------------------------------------------------------------- localStorage
 
-function readLocal(name) {
+export function readLocal(name) {
   try {
     return JSON.parse(localStorage.getItem(name) ?? "null");
   } catch {
@@ -21,7 +21,7 @@ function readLocal(name) {
 }
 
 /** Write a value; false if the browser refused. */
-function writeLocal(name, value) {
+export function writeLocal(name, value) {
   try {
     localStorage.setItem(name, JSON.stringify(value));
     return true;
@@ -33,9 +33,7 @@ function writeLocal(name, value) {
 function removeLocal(name) {
   try {
     localStorage.removeItem(name);
-  } catch {
-    // It was not there.
-  }
+  } catch {} // It was not there.
 }
 
 /** List [rest of the name, value] of all values under names with this prefix. */
@@ -46,15 +44,6 @@ function localEntries(head) {
   } catch {
     return [];
   }
-}
-
-const USUAL_SETTINGS = { theme: "system", language: null, sound: true, helpKey: true, notifications: false };
-
-export const loadSettings = () => ({ ...USUAL_SETTINGS, ...readLocal("settings") });
-
-/** Save the settings; if that fails they hold until the page closes. */
-export function keepSettings(values) {
-  writeLocal("settings", values);
 }
 
 export const remembered = () => readLocal("session");
@@ -77,31 +66,30 @@ const AT_ONCE = 25;
 
 const nameOf = (userId) => `relay:${userId}`;
 
-/** Open the database of one user; null if there is none. */
-async function openDatabase(userId) {
+/** A closed database is opened again after this many ms. */
+const REOPEN_AFTER = 10_000;
+
+/** Open the database of one user; null if there is none. The browser or another tab may close it: `onClosed`. */
+async function openDatabase(userId, onClosed) {
   let database = null;
-  const open = async () =>
-    openDB(nameOf(userId), 1, {
-      upgrade(db) {
-        db.createObjectStore("values");
-        db.createObjectStore("rooms", { keyPath: "chatId" });
-        // `chatId` here is the draft's key.
-        db.createObjectStore("drafts", { keyPath: "chatId" });
-        db.createObjectStore("outbox", { keyPath: "clientMessageId" });
-      },
-      blocking: () => database?.close(),
-    });
+  const open = async () => openDB(nameOf(userId), 1, {
+    upgrade(db) {
+      db.createObjectStore("values");
+      db.createObjectStore("rooms", { keyPath: "chatId" });
+      // `chatId` here is the draft's key.
+      db.createObjectStore("drafts", { keyPath: "chatId" });
+      db.createObjectStore("outbox", { keyPath: "clientMessageId" });
+    },
+    blocking() {
+      database?.close();
+      onClosed();
+    },
+    terminated: onClosed,
+  });
   const opening = open();
   database = await within(READ_WITHIN, opening, null);
   if (!database) opening.then((late) => late.close(), () => {});
   return database;
-}
-
-function sameFields(a, b) {
-  if (a === b) return true;
-  if (!a || !b) return false;
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }
 
 /** The part of the database with one kind of object by id, as {load(db), save(db, map)}. */
@@ -112,6 +100,8 @@ function createShelf(kind) {
   let old = false;
 
   return {
+    forget: () => saved.clear(),
+
     async load(db) {
       // Earlier pages stored all of them as one value.
       const [things, together] = await Promise.all([db.getAll("values", all()), db.get("values", kind)]);
@@ -123,7 +113,7 @@ function createShelf(kind) {
     /** Write what differs from the disk, and remove what is gone. */
     async save(db, now) {
       // Known by its identity the next time.
-      const isKept = ([id, one]) => sameFields(saved.get(id), one) && saved.set(id, one);
+      const isKept = ([id, one]) => sameItem(saved.get(id) ?? {}, one) && saved.set(id, one);
       const changes = [...now].filter((entry) => !isKept(entry));
       for (const id of saved.keys()) if (!now.has(id)) changes.push([id, undefined]);
       for (let at = 0; at < changes.length; at += AT_ONCE) {
@@ -154,12 +144,20 @@ function forOthers(row) {
  *
  * @param {object} options
  * @param {(word: object) => void} options.onOther called with news from another tab: `kind` is one of draft, row,
- * patch, drop,
- *   sent, read, forgotten, attended, me, whose, mine, signedOut, closing; `at` is when it was said
- * @param {() => void=} options.onUnkept called once if typed text cannot be saved
+ *   patch, drop, sent, read, forgotten, attended, alerts, me, whose, mine, signsOut, signedOut, closing; `at` is when it was said
+ * @param {() => void=} options.onUnkept called if typed text cannot be saved, once until it can again
+ * @param {() => void=} options.onReopened called when the database was closed and is open again, perhaps empty
  */
-export async function openStorage(userId, { onOther, onUnkept }) {
-  let database = await openDatabase(userId);
+export async function openStorage(userId, { onOther, onUnkept, onReopened }) {
+  let database = null;
+  let askedAt;
+  let opening;
+  const ask = () => {
+    askedAt = clock.steady();
+    opening = openDatabase(userId, () => (database = opening = null)).then((found) => (database = found));
+  };
+  ask();
+  await opening;
   const channel = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel(nameOf(userId));
   if (channel) channel.onmessage = ({ data }) => onOther(data);
   const draftHead = `draft/${encodeURIComponent(userId)}/`;
@@ -172,10 +170,22 @@ export async function openStorage(userId, { onOther, onUnkept }) {
     channel?.postMessage({ ...word, at: word.at ?? clock.now() });
   }
 
+  /** The database, or null. For a user who signed out it is not made again. */
+  async function reach() {
+    if (!(await opening) && !erased && remembered()?.id === userId && clock.steady() - askedAt >= REOPEN_AFTER) {
+      ask();
+      // A new one is empty.
+      [chats, people].forEach((shelf) => shelf.forget());
+      opening.then((found) => found && onReopened?.());
+    }
+    return opening;
+  }
+
   async function quietly(work, otherwise) {
-    if (!database) return otherwise;
+    // At once if it is open: the page may be closing.
+    const db = database ?? (await reach());
     try {
-      return await work(database);
+      return db ? await work(db) : otherwise;
     } catch {
       return otherwise;
     }
@@ -295,10 +305,8 @@ export async function openStorage(userId, { onOther, onUnkept }) {
     saveRoom: (chatId, room, details) =>
       quietly((db) => {
         const messages = room.messages.slice(-KEPT_MESSAGES);
-        const cut = messages.length < room.messages.length;
-        const first = cut ? messages[0].messageId : room.first;
-        const { last, deleted } = room;
-        return db.put("rooms", { chatId, messages, first, last, deleted, details, savedAt: clock.now() });
+        const first = messages.length < room.messages.length ? messages[0].messageId : room.first;
+        return db.put("rooms", { chatId, messages, first, last: room.last, deleted: room.deleted, details, savedAt: clock.now() });
       }),
 
     /** Delete the messages of lost chats, and of those not opened for longest. */
@@ -323,13 +331,13 @@ export async function openStorage(userId, { onOther, onUnkept }) {
       const draft = quote ? { text, at: clock.stamp(after), quote } : { text, at: clock.stamp(after) };
       if (erased) return draft;
       // A user whom another tab signed out leaves nothing behind here either.
-      const noted = remembered()?.id !== userId || writeLocal(draftHead + key, draft);
+      const noted = remembered()?.id === userId && writeLocal(draftHead + key, draft);
       if (!noted) tell({ kind: "draft", key, ...draft });
       unwritten.set(key, text || quote ? draft : null);
       writeDrafts(true).then((kept) => {
-        if (kept || noted || isTold || erased || !text) return;
-        isTold = true;
-        onUnkept?.();
+        const isLost = !kept && !noted && Boolean(text);
+        if (isLost && !isTold && !erased) onUnkept?.();
+        isTold = isLost;
       });
       return draft;
     },
@@ -378,17 +386,15 @@ export async function openStorage(userId, { onOther, onUnkept }) {
     /** Erase everything of this user from the device, after signing out. */
     async erase() {
       erased = true;
-      database?.close();
-      database = null;
+      opening?.then((found) => found?.close());
+      database = opening = null;
       channel?.close();
       globalThis.removeEventListener?.("storage", onStorage);
       clearTimeout(hearing);
       for (const head of [draftHead, rowHead]) for (const [rest] of localEntries(head)) removeLocal(head + rest);
       try {
         await deleteDB(nameOf(userId));
-      } catch {
-        // Nothing to erase.
-      }
+      } catch {} // Nothing to erase.
     },
   };
 }

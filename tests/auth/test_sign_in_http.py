@@ -325,3 +325,16 @@ async def test_one_address_does_not_fill_an_open_relay_with_users(tmp_path: Path
         ]
         assert len(relay.relay.state.users) == FREE_FAILURES
     assert statuses == [200] * FREE_FAILURES + [429] * 3
+
+
+async def test_only_the_cookie_of_a_disabled_user_is_told_that_they_are_disabled(tmp_path: Path) -> None:
+    async with http_relay(tmp_path) as relay, relay.browser() as nobody:
+        anna, ben = await signed_in(relay, "anna"), await signed_in(relay, "ben")
+        await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
+        await ben.delete("/session")
+        told = await anna.get("/session")
+        others = [await one.get("/session") for one in (ben, nobody)]
+        for one in (anna, ben):
+            await one.aclose()
+    assert (told.status_code, told.json()["disabled"]) == (401, True)
+    assert [one.json().get("disabled") for one in others] == [None, None]

@@ -135,3 +135,9 @@ async def test_an_export_has_nothing_that_everybody_in_a_dialog_has_cleared(tmp_
 
         await relay.admin.handle("export", control.Export(files=True), take)
         assert not [one for one in records if one.type in ("message", "file")]
+
+
+def test_erasing_that_failed_is_tried_again_within_the_promised_minute() -> None:
+    # PROTOCOL.md, section 4: erased within a minute, of which SQLite's log may take 32 s (`store/sqlite/wal.py`).
+    tuning = Tuning()
+    assert tuning.retention.retry_seconds + tuning.wal.erase_seconds + tuning.wal.erase_quiet_seconds <= 65

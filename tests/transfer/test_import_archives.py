@@ -173,7 +173,7 @@ def test_an_empty_slack_day_is_accepted(tmp_path: Path) -> None:
     odd = [None, message(None, "by nobody"), message("U1", "fine", files=[None], attachments=[None], reactions=None)]
     entries = workspace(more={f"general/{DAY}": odd, "general/2023-11-15.json": [], "dms.json": []})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
-    assert texts(tmp_path / "data") == ["fine\n(file: ?)"]
+    assert texts(tmp_path / "data") == ["fine\n(file: file)"]
     assert came["left"] == {"messages without an author": 1, "files": 1}
 
 

@@ -173,6 +173,16 @@ def test_message_that_cannot_be_imported_is_skipped_alone(flaw: dict[str, str], 
     assert sum(count for what, count in came["left"].items() if what.startswith("messages (")) == 1
 
 
+@pytest.mark.parametrize(
+    ("flaw", "field"), [({"text": [1]}, "text"), ({"type": "poll"}, "type"), ({"attachments": [{"id": 5}]}, "attach")]
+)
+def test_record_of_another_form_is_skipped_alone(flaw: dict[str, Any], field: str, data: Path, tmp_path: Path) -> None:
+    came = brought(own(tmp_path, user("anna"), chat("anna"), said("one"), {**said("two"), **flaw}, said("three")), data)
+    assert texts(data) == ["one", "three"]
+    (left,) = came["left"]
+    assert left.startswith(f"records (line 5: {field}")
+
+
 # Half characters.
 
 HALF = "\\ud83d"

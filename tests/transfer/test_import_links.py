@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.command_line import done
+import pytest
 
+from tests.support.command_line import done
+from tests.support.foreign_exports import DAY, brought, bulk, folder, lines, message, post, texts, workspace
+
+NO_ADDRESS = "file.url: `/files/ID` of an uploaded file is expected, or an absolute http or https address"
 LINK: dict[str, Any] = {
     "type": "file",
     "id": "e1",
@@ -57,8 +61,35 @@ def test_import_leaves_a_link_that_is_not_valid_and_says_why(tmp_path: Path) -> 
     planned = done("import", "--dry-run", "--json", source, data=tmp_path / "one").json
     came = done("import", "--json", source, data=tmp_path / "one").json
     assert planned["left"] == came["left"]
-    assert came["left"] == {"files": 1, "files elsewhere (file.id: one line without hidden characters is expected)": 1}
+    assert came["left"] == {
+        "files elsewhere (file.id: one line without hidden characters is expected)": 1,
+        f"files elsewhere ({NO_ADDRESS})": 1,
+    }
     assert messages(tmp_path / "one") == [
         ("see this\n(file: plan.pdf, https://files.example/plan.pdf)", None),
-        ("see this\n(file: plan.pdf)", None),
+        ("see this\n(file: plan.pdf, https:///x)", None),
     ]
+
+
+def test_link_whose_address_is_not_valid_is_told_with_the_reason_and_its_address_is_shown(tmp_path: Path) -> None:
+    addresses = ["ftp://x/a", "javascript:1", "http://a b/", "http://x/\u202egnp"]
+    source = export_of(tmp_path / "x.jsonl", *({**LINK, "url": address} for address in addresses))
+    came = brought(source, tmp_path / "one")
+    assert came["left"] == {f"files elsewhere ({NO_ADDRESS})": 4}
+    assert [text for text, _ in messages(tmp_path / "one")] == [
+        f"see this\n(file: plan.pdf, {address})" for address in [*addresses[:3], "http://x/gnp"]
+    ]
+
+
+@pytest.mark.parametrize("kind", ["slack", "mattermost", "own"])
+def test_name_of_a_file_that_stays_behind_has_no_hidden_characters(kind: str, tmp_path: Path) -> None:
+    name = "a\u202egnp\nb"
+    if kind == "slack":
+        day = [message("U1", "see this", files=[{"id": "F1", "name": name}])]
+        source = folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day}))
+    elif kind == "mattermost":
+        source = lines(tmp_path, bulk(post("see this", attachments=[{"path": f"20231114/{name}"}])))
+    else:
+        source = export_of(tmp_path / "x.jsonl", {**LINK, "url": "/files/gone", "filename": name})
+    assert brought(source, tmp_path / "data")["left"] == {"files": 1}
+    assert texts(tmp_path / "data") == ["see this\n(file: agnp b)"]

@@ -151,3 +151,34 @@ def test_message_listed_twice_is_counted_once(tmp_path: Path) -> None:
     entries["groups.json"] = entries["channels.json"]
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert (came["added"]["chats"], came["added"]["messages"], came["here"]["messages"]) == (1, 3, 1)
+
+
+def _talk(root: str, reply: str, program: str) -> list[dict[str, Any]]:
+    answer = {"user": "ben", "message": reply, "create_at": T0 * 1_000 + 1}
+    posted = post("", at=T0 * 1_000 + 2, props={"attachments": [{"text": program}]})
+    return bulk(post(root, replies=[answer]), posted)
+
+
+def test_post_that_was_edited_between_two_exports_comes_once(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    brought(lines(tmp_path, _talk("teh plan", "anser", "yellow")), data)
+    came = brought(lines(tmp_path, _talk("the plan", "answer", "green")), data)
+    assert (came["added"]["messages"], came["here"]["messages"]) == (0, 3)
+    assert texts(data) == ["teh plan", "anser", "yellow"]
+
+
+def test_posts_of_one_author_in_the_same_millisecond_all_come_and_only_once(tmp_path: Path) -> None:
+    posts = [post("a"), post("b"), post("c"), post("b"), post("a", "ben")]
+    came = brought(lines(tmp_path, bulk(*posts)), tmp_path / "data")
+    # The same post may be in an export twice.
+    assert (came["added"]["messages"], came["here"]["messages"]) == (4, 1)
+    posts[2] = post("c, edited")
+    came = brought(lines(tmp_path, bulk(*posts)), tmp_path / "data")
+    assert (came["added"]["messages"], came["here"]["messages"]) == (0, 5)
+
+
+def test_malformed_line_stays_behind_alone(tmp_path: Path) -> None:
+    found = bulk(post("one"), post("bad", props=None, message=[1]), post("two", at=T0 * 1_000 + 5))
+    came = brought(lines(tmp_path, found), tmp_path / "data")
+    assert texts(tmp_path / "data") == ["one", "two"]
+    assert came["left"] == {"records (line 7: post.message: expected `str | null`, got `array`)": 1}

@@ -52,7 +52,7 @@ test("a tab that dies after any key has lost nothing", async () => {
 test("in two tabs that write and die at random the later word stands, and an empty one stays empty", async () => {
   let seed = 11;
   const random = (count) => (seed = (seed * 48_271) % 2_147_483_647) % count;
-  const keys = ["ben", "team", writing.editKey("ben", 4), writing.captionKey("team")];
+  const keys = ["ben", "team", model.editKey("ben", 4), model.captionKey("team")];
   const right = new Map();
   let tabs = [];
   const open2 = async () => {
@@ -92,14 +92,14 @@ test("an answer and an edit are kept with the message that they are about, and t
   const tab = await open();
   const quote = { messageId: 4, sender: "anna", message: "old text", createdAt: 1 };
   tab.draft("ben", { text: "", quote });
-  tab.draft(writing.editKey("ben", 3), { text: "newer", quote: { ...quote, messageId: 3 } });
-  tab.draft(writing.editKey("ben", 4), { text: "newest", quote });
-  tab.draft(writing.editKey("be", 9), { text: "another chat", quote });
+  tab.draft(model.editKey("ben", 3), { text: "newer", quote: { ...quote, messageId: 3 } });
+  tab.draft(model.editKey("ben", 4), { text: "newest", quote });
+  tab.draft(model.editKey("be", 9), { text: "another chat", quote });
   let state = model.initial({ id: "anna", name: "Anna" });
   for (const [key, draft] of await draftsNow()) state = model.mergeDraft(state, key, draft);
   assert.deepEqual(state.drafts.get("ben").quote, quote);
   assert.equal(writing.begunEdit(state, "ben").quote.messageId, 4);
-  tab.draft(writing.editKey("ben", 4), { text: "" }, state.drafts.get(writing.editKey("ben", 4)).at);
+  tab.draft(model.editKey("ben", 4), { text: "" }, state.drafts.get(model.editKey("ben", 4)).at);
   state = model.initial({ id: "anna", name: "Anna" });
   for (const [key, draft] of await draftsNow()) state = model.mergeDraft(state, key, draft);
   assert.equal(writing.begunEdit(state, "ben").text, "newer");
@@ -122,7 +122,7 @@ test("empty drafts and captions are forgotten after a day, and the number of dra
   put("sent by a clock ahead", "", now + 9_000 * HOUR);
   put("just sent", "", now - HOUR);
   put("old", "a year ago", now - 9_000 * HOUR);
-  put(writing.captionKey("ben"), "of a picture of last week", now - 170 * HOUR);
+  put(model.captionKey("ben"), "of a picture of last week", now - 170 * HOUR);
   assert.deepEqual([...(await draftsNow()).keys()].sort(), ["just sent", "old"]);
   for (let at = 0; at < 700; at += 1) put(`chat${at}`, "text", now + at);
   assert.equal((await draftsNow()).size, 500);
@@ -208,4 +208,21 @@ test("typed text that no store keeps is told once, and an emptied field is not",
     await settle();
   }
   assert.equal(told, 1);
+});
+
+test("typed text is told as not kept if the user was never remembered here, and again if it was kept in between", async () => {
+  let told = 0;
+  const settle = () => new Promise((resolve) => setImmediate(resolve));
+  storage.remember(null);
+  const tab = await storage.openStorage("anna", { onOther() {}, onUnkept: () => (told += 1) });
+  tab.draft("ben", { text: "not kept" });
+  await settle();
+  assert.equal(told, 1);
+  storage.remember({ id: "anna" });
+  tab.draft("ben", { text: "kept" });
+  await settle();
+  localStorage.full = true;
+  tab.draft("ben", { text: "not kept again" });
+  await settle();
+  assert.equal(told, 2);
 });

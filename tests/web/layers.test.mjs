@@ -113,7 +113,7 @@ test("the composed message and a dialog's message are named by ids, not copied",
 });
 
 // Rows of the outbox end with it, names that were looked up are of the user who did, and a blob's address is revoked.
-const FORGOTTEN_OTHERWISE = ["own", "busy", "waits", "finished", "running", "asking", "elsewhere", "blobUrls", "asked"];
+const FORGOTTEN_OTHERWISE = ["own", "busy", "uploading", "waits", "finished", "running", "asking", "elsewhere", "blobUrls", "asked"];
 
 test("every Map or Set of the actions is registered to be forgotten with the user", () => {
   let count = 0;

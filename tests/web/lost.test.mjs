@@ -129,3 +129,15 @@ test("messages that wait in a lost chat are not thrown away", () => {
   const state = apply(model.enqueue(lab(), row), "chatGone", removal);
   assert.equal(state.outbox.length, 1);
 });
+
+test("a lost chat with something unsent stays, however it was lost and however little was said in it", () => {
+  const ways = [removal, { ...removal, by: "ben", reason: "left" }];
+  for (const loss of ways) for (const lastMessageId of [0, 3]) for (const key of ["lab", model.captionKey("lab"), model.editKey("lab", 2)]) {
+    const typed = model.mergeDraft(start(item("lab", { lastMessageId })), key, { text: "half a thought", at: 1 });
+    const state = apply(typed, "chatGone", loss);
+    assert.equal(state.chats.get("lab")?.gone.reason, loss.reason, `${loss.reason} ${lastMessageId} ${key}`);
+    assert.deepEqual(model.draftsFor(state, "lab").map(([, { text }]) => text), ["half a thought"]);
+  }
+  const emptied = model.mergeDraft(start(item("lab", { lastMessageId: 0 })), "lab", { text: " ", at: 1 });
+  assert.equal(apply(emptied, "chatGone", removal).chats.has("lab"), false);
+});

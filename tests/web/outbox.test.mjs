@@ -29,7 +29,7 @@ const time = {
   /** Wait until nothing more happens without time passing; imports go through another thread, one by one. */
   async settle() {
     for (let turn = 0; turn < 3; turn += 1) {
-      await load("net/upload.js");
+      await Promise.all(["actions/outbox/uploads.js", "actions/restarts.js"].map(load));
       for (let step = 0; step < 5; step += 1) await new Promise((resolve) => setImmediate(resolve));
     }
   },

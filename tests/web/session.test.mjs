@@ -86,7 +86,7 @@ const { change, refreshChats } = await load("actions/store.js");
 const { draftAt, keepDraft } = await load("actions/drafts.js");
 const { announce, tell } = await load("actions/notices.js");
 const { enqueue } = await load("model/state.js");
-const { editKey } = await load("model/writing.js");
+const { editKey } = await load("model/state.js");
 await load("actions/restarts.js");
 const storage = await load("storage.js");
 const signals = await load("signals.js");

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.support.page_actions import PHONE, open_chat
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
 CHOOSER = ".composer input[type=file]"
 SEND = ".modal .button:has-text('Send')"
+# A file is pasted into the caption, or dropped on it.
+BRING = """(way) => {
+  const data = new DataTransfer();
+  data.items.add(new File(['2'], 'second.txt', { type: 'text/plain' }));
+  const options = { bubbles: true, cancelable: true, clipboardData: data, dataTransfer: data };
+  const event = way === 'paste' ? new ClipboardEvent('paste', options) : new DragEvent('drop', options);
+  document.querySelector('.modal textarea').dispatchEvent(event);
+}"""
 
 
 def chat(person: Any) -> Any:
@@ -112,3 +120,32 @@ def test_enter_breaks_the_line_of_a_caption_on_a_phone(person: Any) -> None:
     assert page.input_value(".modal textarea") == "first line\nsecond"
     page.tap(SEND)
     page.wait_for_selector(".is-mine:has-text('second') a.file")
+
+
+@pytest.mark.parametrize("way", ["paste", "drop", "choose"])
+def test_files_that_come_while_the_dialog_is_open_are_added(person: Any, way: str) -> None:
+    page = chat(person)
+    page.set_input_files(CHOOSER, {"name": "first.txt", "mimeType": "text/plain", "buffer": b"1"})
+    page.wait_for_selector(".modal .file:has-text('first.txt')")
+    page.fill(".modal textarea", "both")
+    if way == "choose":
+        page.set_input_files(CHOOSER, {"name": "second.txt", "mimeType": "text/plain", "buffer": b"2"})
+    else:
+        page.evaluate(BRING, way)
+    page.wait_for_selector(".modal .file:has-text('second.txt')")
+    assert page.input_value(".modal textarea") == "both"
+    page.click(SEND)
+    page.wait_for_selector(".is-mine:has-text('both') a.file >> nth=1")
+    sent = page.locator(".is-mine:has-text('both') a.file").all_inner_texts()
+    assert [name.split("\n")[0] for name in sent] == ["first.txt", "second.txt"]
+
+
+def test_files_beyond_the_most_that_are_added_are_told(person: Any) -> None:
+    page = chat(person)
+    several = [{"name": f"{at}.txt", "mimeType": "text/plain", "buffer": b"1"} for at in range(10)]
+    page.set_input_files(CHOOSER, several)
+    page.wait_for_selector(".modal .file >> nth=9")
+    page.evaluate(BRING, "drop")
+    page.wait_for_selector(".notice:has-text('You can send 10 files at a time')")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".modal", state="detached")

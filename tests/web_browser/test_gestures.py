@@ -67,22 +67,6 @@ def test_press_that_ends_outside_a_dialog_leaves_it_open(person: Any, tmp_path: 
     assert page.locator("dialog.modal input").count() == 1
 
 
-def test_form_of_a_group_with_a_name_asks_before_escape_drops_it(person: Any) -> None:
-    page = person("ben").chats()
-    page.click(".chat-list .icon-button.is-accent")
-    page.click(".list-button:has-text('New group')")
-    page.keyboard.type("Harbour")
-    page.keyboard.press("Escape")
-    page.wait_for_selector("dialog.modal")
-    page.keyboard.press("Escape")
-    page.wait_for_selector("dialog.modal", state="detached")
-    assert page.input_value("input[name=name]") == "Harbour"
-    page.focus("input[name=name]")
-    page.keyboard.press("Escape")
-    page.click("dialog.modal .is-danger")
-    page.wait_for_selector("input[name=name]", state="detached")
-
-
 def test_files_of_one_chat_name_it_and_go_nowhere_else(person: Any, tmp_path: Path) -> None:
     person("anna").say("ben", "from anna")
     person("carla").say("ben", "from carla")

@@ -185,3 +185,63 @@ def test_new_device_is_announced_with_a_way_to_all_devices(person: Any, relay: A
     page.click("text=Show devices")
     page.wait_for_selector("section[aria-label='Devices'] >> text=Firefox on Linux")
     assert page.locator(".notice").count() == 0
+
+
+def test_text_typed_for_a_lost_group_can_be_read_and_copied_and_is_erased_only_after_a_question(person: Any) -> None:
+    anna, chat = lab(person)
+    ben = person("ben", permissions=["clipboard-read", "clipboard-write"])
+    ben.say(chat, "mine")
+    page = open_chat(ben, chat)
+    field = ".composer textarea"
+    page.wait_for_selector(".is-mine:has-text('mine')")
+    page.fill(field, "half a thought")
+    page.set_input_files(".composer input[type=file]", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"})
+    page.fill(".modal textarea", "a caption")
+    page.keyboard.press("Escape")
+    page.fill(field, "")
+    page.press(field, "ArrowUp")
+    page.fill(field, "mine, corrected")
+    page.click("[aria-label='Emoji']")
+    page.keyboard.press("Escape")
+    remove(anna, chat)
+    for text in ("a caption", "mine, corrected"):
+        page.wait_for_selector(f".lost .unsent:has-text('{text}')")
+    page.click(".unsent:has-text('corrected') [aria-label='Copy']")
+    page.wait_for_selector(".notice:has-text('Copied')")
+    assert page.evaluate("navigator.clipboard.readText()") == "mine, corrected"
+    wait_until_kept(page, chat, {"messages": 3, "lost": True})
+    page.reload()
+    page.wait_for_selector(".lost .unsent:has-text('a caption')")
+    page.click("text=Remove from the list")
+    page.click(".modal button:has-text('Cancel')")
+    page.wait_for_selector(".lost .unsent:has-text('a caption')")
+    page.click("text=Remove from the list")
+    page.click(".modal .is-danger")
+    page.wait_for_selector(f"[data-chat='{chat}']", state="detached")
+    assert "corrected" not in page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_files_dialog_that_closes_because_the_group_is_lost_says_so(person: Any) -> None:
+    anna, chat = lab(person)
+    page = open_chat(person("ben"), chat)
+    page.set_input_files(".composer input[type=file]", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"})
+    page.fill(".modal textarea", "a caption")
+    remove(anna, chat)
+    page.wait_for_selector(f".notice:has-text('{REMOVED}')")
+    page.wait_for_selector(".lost .unsent:has-text('a caption')")
+    assert page.locator(".modal").count() == 0
+
+
+def test_text_typed_for_a_channel_that_becomes_read_only_can_be_read(person: Any) -> None:
+    anna = person("anna")
+    made = anna.ask(("createChat", {"type": "channel", "name": "News", "participants": ["ben"]}))
+    chat = made[0]["chatId"]
+    anna.ask(("updateChat", {"chatId": chat, "admins": ["ben"]}))
+    anna.say(chat, "the second")
+    page = open_chat(person("ben"), chat)
+    page.fill(".composer textarea", "an announcement")
+    anna.ask(("updateChat", {"chatId": chat, "admins": []}))
+    page.wait_for_selector(".read-only:has-text('Only admins can post') .unsent:has-text('an announcement')")
+    anna.ask(("updateChat", {"chatId": chat, "admins": ["ben"]}))
+    page.wait_for_selector(".composer textarea")
+    assert page.input_value(".composer textarea") == "an announcement"

@@ -111,3 +111,29 @@ def test_pending_messages_are_sent_by_the_new_page(person: Any, relay: Any, upgr
     page.wait_for_selector(".is-mine:has-text('from before') .ticks-sent", timeout=20_000)
     sent = [one.get("message") for one in anna.ask(("messages", {"chatId": "ben"}))[0]]
     assert sent.count("from before") == 1
+
+
+def test_name_typed_in_a_closed_panel_keeps_the_hidden_page_from_reloading(
+    person: Any, upgrade: Callable[[], None]
+) -> None:
+    page = person("anna").open("/#panel=settings")
+    page.wait_for_selector(".panel input[name=name]")
+    page.wait_for_timeout(2_500)
+    page.evaluate("window.stayed = true")
+    page.fill(".panel input[name=name]", "Half a name")
+    page.keyboard.press("Escape")
+    upgrade()
+    page.wait_for_selector(".connection:has-text('There is a new version')", timeout=20_000)
+    page.evaluate(HIDE, True)
+    page.wait_for_timeout(1_500)
+    assert page.evaluate("window.stayed")
+    page.evaluate(HIDE, False)
+    page.click(".me")
+    assert page.input_value(".panel input[name=name]") == "Half a name"
+    page.keyboard.press("Escape")
+    page.click(".connection button:has-text('Reload') >> visible=true")
+    page.click(".modal button:has-text('Cancel')")
+    assert page.evaluate("window.stayed")
+    page.click(".connection button:has-text('Reload') >> visible=true")
+    with page.expect_event("load"):
+        page.click(".modal .is-danger")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.browser_relay import run
 from tests.support.page_actions import open_chat
 
 
@@ -113,3 +114,25 @@ def test_taken_name_is_reported_in_the_settings(person: Any) -> None:
     page.click(".panel form .button")
     page.wait_for_selector(".form-error:has-text('This name is taken here. Pick another.')")
     assert page.input_value(".panel input[name=name]") == "Ben Okafor"
+
+
+def test_signing_out_is_told_in_no_tab_as_somebody_elses_deed(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    other = anna.chats()
+    page = anna.open("/#panel=settings")
+    page.wait_for_timeout(2_500)
+    page.click("button:has-text('Sign out')")
+    page.click(".modal .is-danger")
+    for one in (page, other):
+        one.wait_for_selector("main.signin")
+        one.wait_for_timeout(1_000)
+        assert one.locator(".signed-out").count() == 0
+
+
+def test_disabled_user_is_told_so_also_after_a_reload(person: Any, relay: Any) -> None:
+    page = person("ben").chats()
+    run("user", "disable", "ben", data=relay.data)
+    page.wait_for_selector(".signed-out:has-text('Your account is disabled')")
+    page.reload()
+    page.wait_for_selector(".signed-out:has-text('Your account is disabled')")

@@ -193,6 +193,7 @@ def test_a_tab_is_quiet_while_the_person_looks_at_another(person: Any) -> None:
     two.wait_for_selector(".text:has-text('hello')")
     one.wait_for_selector("[data-chat=ben] .badge", state="detached")
     one.evaluate(LOOK_AWAY, True)
+    two.evaluate("window.sounds = 0")
     # The first message came just before the tab was opened, so it may have sounded there.
     heard = one.evaluate("window.sounds")
     ben.say("anna", "you see this")
@@ -201,7 +202,8 @@ def test_a_tab_is_quiet_while_the_person_looks_at_another(person: Any) -> None:
     assert one.evaluate("window.sounds") == heard
     two.evaluate(LOOK_AWAY, True)
     ben.say("anna", "you do not see this")
-    until(one, f"window.sounds > {heard}")
+    one.wait_for_timeout(2_000)
+    assert sum(page.evaluate("window.sounds") for page in (one, two)) == heard + 2
 
 
 def test_two_devices_agree_on_badges(person: Any) -> None:
@@ -236,3 +238,26 @@ def test_reply_begun_sent_or_cancelled_in_one_tab_is_so_in_the_other(person: Any
     one.wait_for_selector(".is-mine:has-text('my answer') .quote")
     one.wait_for_selector(".what", state="detached")
     assert one.input_value(FIELD) == ""
+
+
+def test_one_of_the_tabs_that_nobody_looks_at_alerts_and_another_if_that_one_dies(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    anna.context.add_init_script(COUNT_SOUNDS)
+    ben.say("anna", "hello")
+    tabs = [anna.chats() for _ in range(3)]
+    tabs[0].wait_for_timeout(2_500)
+    for page in tabs:
+        page.evaluate(LOOK_AWAY, True)
+        page.evaluate("window.sounds = 0")
+    ben.say("anna", "ring")
+    tabs[0].wait_for_timeout(2_500)
+    # An alert is two tones.
+    assert sorted(page.evaluate("window.sounds") for page in tabs) == [0, 0, 2]
+    tabs[0].wait_for_timeout(1_500)
+    ben.say("anna", "ring again")
+    tabs[0].evaluate("""() => {
+      const dying = new BroadcastChannel('relay:anna');
+      dying.postMessage({ kind: 'alerts', chatId: 'ben', messageId: 3, rank: 9, at: 1 });
+    }""")
+    tabs[0].wait_for_timeout(4_500)
+    assert sum(page.evaluate("window.sounds") for page in tabs) == 4

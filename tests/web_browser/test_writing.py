@@ -142,5 +142,27 @@ def test_text_that_the_browser_cannot_keep_is_told_while_it_is_there(person: Any
       IDBObjectStore.prototype.put = full;
     }""")
     page.locator(".composer textarea").press_sequentially("a long thought")
-    page.wait_for_selector(".notice:has-text('no room to keep your text')")
+    page.wait_for_selector(".notice:has-text('does not keep your text')")
+    assert page.input_value(".composer textarea") == "a long thought"
+
+
+def test_text_typed_after_the_storage_was_cleared_under_the_page_is_told_and_kept(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.wait_for_timeout(1_000)
+    page.evaluate("""() => new Promise((resolve) => {
+      localStorage.clear();
+      const erasing = indexedDB.deleteDatabase('relay:anna');
+      erasing.onsuccess = erasing.onerror = erasing.onblocked = () => resolve();
+    })""")
+    page.locator(".composer textarea").press_sequentially("a long")
+    page.wait_for_selector(".notice:has-text('does not keep your text')")
+    # The relay has said meanwhile who is signed in.
+    page.wait_for_timeout(500)
+    page.locator(".composer textarea").press_sequentially(" thought")
+    page.reload()
+    page.wait_for_selector(".composer textarea")
     assert page.input_value(".composer textarea") == "a long thought"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Literal, NamedTuple, Protocol
 
+from relay.protocol.base import fit_filename
 from relay.protocol.objects import Attachment, ChatType
 from relay.unicode.unseen import one_line
 
@@ -18,6 +19,8 @@ TEXT_CHARACTERS = 65_536
 """Maximum characters of a message (`protocol.base.Text`)."""
 NAME_CHARACTERS = 128
 """Maximum characters of the name of a user or a chat (`protocol.base.Name`)."""
+ADDRESS_CHARACTERS = 2_048
+"""Maximum characters of an address in the text of a message."""
 ORIGIN_CHARACTERS = 256
 """Maximum characters of an origin (`protocol.control.transfer.Origin`)."""
 
@@ -47,8 +50,8 @@ class SourceFile(NamedTuple):
 
     @property
     def elsewhere(self) -> str:
-        """Its address, if it is stored elsewhere and has no content in the source; empty otherwise."""
-        return self.known.url if self.known is not None and self.known.is_elsewhere else ""
+        """Its address, valid or not, if it has no content in the source; empty otherwise."""
+        return self.known.url if self.known is not None and not self.known.is_here else ""
 
     def read(self) -> bytes:
         """Read all of its content."""
@@ -150,6 +153,17 @@ class Source(Protocol):
 def fit_name(name: str) -> str:
     """Make a valid name: in one line, and not too long. Empty if nothing visible is left."""
     return one_line(name, NAME_CHARACTERS)
+
+
+def in_place_of(filename: str, address: str = "") -> str:
+    """Make the line that stands in a message's text in place of a file that stays behind.
+
+    Args:
+        filename: its name in the source.
+        address: its address, if it is stored elsewhere.
+    """
+    shown = one_line(address, ADDRESS_CHARACTERS)
+    return f"\n(file: {fit_filename(filename)}{f', {shown}' if shown else ''})"
 
 
 def fit_id(name: str) -> str:

@@ -13,7 +13,15 @@ import msgspec
 
 from relay.cli.control_client import Ask
 from relay.cli.importers.asking import Asking
-from relay.cli.importers.base import TEXT_CHARACTERS, NotUnderstood, Source, SourceChat, SourceMessage, SourceUser
+from relay.cli.importers.base import (
+    TEXT_CHARACTERS,
+    NotUnderstood,
+    Source,
+    SourceChat,
+    SourceMessage,
+    SourceUser,
+    in_place_of,
+)
 from relay.cli.importers.files import FileImporter
 from relay.cli.importers.identities import (
     Identity,
@@ -31,7 +39,6 @@ from relay.cli.offline import command_tuning
 from relay.cli.output import progress
 from relay.core.model.counting import can_act
 from relay.protocol import control
-from relay.protocol.base import fit_filename
 from relay.protocol.control.table import IMPORT_CHAT, IMPORT_END, IMPORT_PICTURE, IMPORT_USER
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import MAX_ATTACHMENTS, Attachment
@@ -296,9 +303,8 @@ class Importing:
         answers = await (self._rehearse(sound) if self._dry else self._send(sound))
         for message, answer in zip(sound, answers, strict=True):
             self._count_message(message, answer)
-        for message in batch:
-            if id(message) in flaws:
-                self._count_message(message, control.MessageImportResult(error=flaws[id(message)]))
+        for message in (one for one in batch if id(one) in flaws):
+            self._count_message(message, control.MessageImportResult(error=flaws[id(message)]))
         return len(batch)
 
     def _flaw(self, message: SourceMessage) -> str:
@@ -388,7 +394,7 @@ class Importing:
             if attachment is not None:
                 attachments.append(attachment)
             elif not self._dry:
-                text += f"\n(file: {', '.join(filter(None, (fit_filename(file.name), file.elsewhere)))})"
+                text += in_place_of(file.name, file.elsewhere)
         if len(text) > TEXT_CHARACTERS:
             self.left["messages that were cut because they are too long"] += 1
         return text[:TEXT_CHARACTERS] or (None if attachments or message.deleted else "(empty)"), attachments

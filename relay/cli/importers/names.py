@@ -4,12 +4,14 @@ import codecs
 import struct
 import unicodedata
 import zipfile
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from relay.protocol.codec import explain, printable, replace_lone_surrogates, whole_characters
+from relay.cli.importers.base import NotUnderstood
+from relay.protocol.codec import UNDECODABLE, explain, printable, replace_lone_surrogates, whole_characters
 
 T = TypeVar("T")
 
@@ -96,6 +98,12 @@ def _half_characters_replaced(content: bytes) -> tuple[bytes, bool] | None:
     return whole_characters(text).encode(), False
 
 
+def first_names(names: Sequence[str], most: int = 3) -> str:
+    """Name the first of several files."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def decode_json(decode: Callable[[bytes], T], content: bytes) -> T:
     """Decode a JSON text; half a surrogate pair in it becomes U+FFFD.
 
@@ -109,6 +117,32 @@ def decode_json(decode: Callable[[bytes], T], content: bytes) -> T:
         if mended == content:
             raise
         return decode(mended)
+
+
+def decoded_lines(lines: Iterable[bytes], kind: type[T], left: Counter[str] | None) -> Iterator[T]:
+    """Decode the lines of an export; one of another form stays behind alone.
+
+    Args:
+        lines: the lines, some of which may be empty.
+        kind: the type of each.
+        left: counts those that stay behind, with the reason; None if they have been counted before.
+
+    Raises:
+        NotUnderstood: a line is not JSON.
+    """
+    decode = msgspec.json.Decoder(kind).decode
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found = decode_json(decode, line)
+        except msgspec.ValidationError as error:
+            if left is not None:
+                left[f"records ({what_is_wrong(error, f'line {number}')})"] += 1
+            continue
+        except UNDECODABLE as error:
+            raise NotUnderstood(what_is_wrong(error, f"line {number}")) from None
+        yield found
 
 
 def what_is_wrong(error: msgspec.DecodeError | UnicodeDecodeError, place: str) -> str:

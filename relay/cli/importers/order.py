@@ -85,5 +85,34 @@ class SeenMessages:
         self._file.close()
 
 
+class Ordinals:
+    """Numbers different things that have the same key, in the order in which they come, in a temporary file."""
+
+    def __init__(self) -> None:
+        self._file = sqlite3.connect("", isolation_level=None)
+        self._file.execute("CREATE TABLE numbered (key BLOB PRIMARY KEY, content BLOB) WITHOUT ROWID")
+        self._file.execute("CREATE TABLE later (key BLOB, content BLOB, number INTEGER, PRIMARY KEY (key, content))")
+        self._file.execute("BEGIN")
+
+    def number(self, key: bytes, content: bytes) -> int:
+        """Return 1 for the first thing of a key, 2 for the next one; the same number for the same content."""
+        known = self._file.execute("SELECT content FROM numbered WHERE key = ?", (key,)).fetchone()
+        if known is None:
+            self._file.execute("INSERT INTO numbered VALUES (?, ?)", (key, content))
+            return 1
+        if known[0] == content:
+            return 1
+        found = self._file.execute("SELECT number FROM later WHERE key = ? AND content = ?", (key, content)).fetchone()
+        if found is not None:
+            return int(found[0])
+        (count,) = self._file.execute("SELECT count(*) FROM later WHERE key = ?", (key,)).fetchone()
+        self._file.execute("INSERT INTO later VALUES (?, ?, ?)", (key, content, count + 2))
+        return int(count) + 2
+
+    def close(self) -> None:
+        """Forget all numbers and remove the file."""
+        self._file.close()
+
+
 def _hash(message: MessageIdentity) -> bytes:
     return blake2b(msgspec.json.encode(message), digest_size=16).digest()

@@ -1,7 +1,6 @@
 /** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
 import { computed, effect, untracked } from "@preact/signals";
-import { openPanel } from "./navigation.js";
-import { announce, lossText, report, tell, untell } from "./notices.js";
+import { announce, lossText, report, tell } from "./notices.js";
 import { openChat, recount, refreshForgotten } from "./rooms.js";
 import { change, changedRooms, ending, refreshChats, reportLoading, runtime, setState, startAgain } from "./store.js";
 import { t } from "../i18n/i18n.js";
@@ -10,7 +9,7 @@ import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { isolate } from "../model/text.js";
 import { clock } from "../net/clock.js";
-import { active, dialog, ofMessages, ofUser, route, seesChat, settings, state } from "../signals.js";
+import { active, ofMessages, ofUser, route, seesChat, settings, state } from "../signals.js";
 
 /** In a flood of events the page is drawn at this interval (ms); a single event is drawn in the next frame. */
 const FLOOD_FRAME = 60;
@@ -51,7 +50,7 @@ function flush() {
   for (const frame of frames) if (frame.id !== undefined) runtime.wire?.acknowledge(frame.id);
   for (const frame of frames) if (frame.eventType === "new") noticeNew(frame.payload);
   for (const loss of losses) noticeLoss(loss, before);
-  for (const frame of frames) if (frame.eventType === "device") noticeDevice(frame.payload);
+  for (const frame of frames) if (frame.eventType === "device") import("./groups.js").then((they) => they.noticeDevice(frame.payload), reportLoading);
   if (frames.some(({ eventType, payload }) => eventType === "chat" && payload.item.id === route.value.chatId)) refreshDetails().then(refreshForgotten);
   if (frames.some((frame) => frame.eventType === "chatsStale")) refreshChats().then(refreshForgotten);
   const gone = frames.filter(({ eventType, payload }) => eventType === "delete" && mayCount(state.value, payload));
@@ -90,11 +89,25 @@ const typing = computed(() => state.value?.typing);
 // Not at each change of the state: on a busy relay the timer would never fire.
 effect(() => typing.value && untracked(watchTyping));
 
-/** How long, in ms, another visible tab has to claim a message before this tab alerts the user. */
+/** Within this many ms another tab says that the user has seen a message there, or that it alerts the user. */
 const ALERT_AFTER = 300;
+/** A tab that has not alerted within this many ms, divided by the own rank, is dead; hidden tabs are slow. */
+const ALERT_WITHIN = 4_000;
+/** The tab with the highest rank alerts; one that the user has touched may sound. */
+const chance = 0.5 + Math.random() / 2;
 
-/** By chat: the last message that the user has seen in another tab. */
+/** By chat: the last message that another tab has shown to the user, or alerted them to. */
 export const attended = ofMessages(new Map());
+/** By chat: the last message that a tab of a higher rank will alert the user to. */
+const claimed = ofMessages(new Map());
+
+/** Note what another tab says of a message. */
+export function hearOf({ kind, chatId, messageId, rank }) {
+  if (kind === "attended") attended.set(chatId, messageId);
+  else if (kind === "alerts" && rank > ownRank()) claimed.set(chatId, messageId);
+}
+
+const ownRank = () => chance + Boolean(navigator.userActivation?.hasBeenActive);
 
 function noticeNew(event) {
   const now = state.value;
@@ -105,13 +118,21 @@ function noticeNew(event) {
   // Far from the end of an open chat the user does not see it.
   const watching = seesChat.value && route.value.chatId === event.chatId && atEnd(now, event.chatId);
   if (watching) announce(`${name}: ${text}`);
-  if (active.value) runtime.storage?.tell({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
+  const { chatId, messageId } = event;
+  const claim = (kind) => runtime.storage?.tell({ kind, chatId, messageId, rank: ownRank() });
+  if (active.value) claim("attended");
   // Missed messages come together: a sound for each would be noise.
   const fresh = clock.age(event.timestamp ?? clock.now()) < 60_000;
   if (watching || !fresh || !(chat?.missed > 0)) return;
   const title = chat.type === "dialog" ? name : `${isolate(name)} · ${isolate(chat.name)}`;
-  if (active.value) alertNow(event, title, text);
-  else setTimeout(() => isUnattended(event) && alertNow(event, title, text), ALERT_AFTER);
+  if (active.value) return alertNow(event, title, text);
+  const alertUnlessDone = () => {
+    if (!isUnattended(event)) return;
+    claim("attended");
+    alertNow(event, title, text);
+  };
+  claim("alerts");
+  setTimeout(() => (claimed.get(chatId) >= messageId ? setTimeout(alertUnlessDone, ALERT_WITHIN / ownRank()) : alertUnlessDone()), ALERT_AFTER);
 }
 
 /** Say which chat was lost, how and to whom, unless the list and the chat itself show it. */
@@ -123,21 +144,7 @@ function noticeLoss(event, before) {
   else if (!chat && event.reason && event.title) tell(lossText({ name: event.title, gone: event }));
 }
 
-/** This reveals a stolen invite or password. */
-function noticeDevice({ label }) {
-  tell(t("devices.new", { label: label || t("devices.unnamed") }), {
-    error: true,
-    lasts: 60_000,
-    action: t("devices.show"),
-    onAction: () => {
-      untell();
-      dialog.value = null;
-      openPanel("settings");
-    },
-  });
-}
-
-/** Whether the message is still unread on every device, and no other tab is visible. */
+/** Whether the message is still unread on every device, and no other tab has shown it or alerted the user. */
 function isUnattended({ chatId, messageId }) {
   return !(attended.get(chatId) >= messageId) && state.value?.chats.get(chatId)?.missed > 0;
 }

@@ -1,14 +1,14 @@
 /** Rare actions: groups, channels, the user's profile, the language, signing in and out. */
 import { computed } from "@preact/signals";
-import { closeChat } from "./navigation.js";
-import { report, tell } from "./notices.js";
+import { closeChat, openPanel } from "./navigation.js";
+import { report, tell, untell } from "./notices.js";
 import { openChat } from "./rooms.js";
-import { LONGEST_WITHIN, askSession, enter, leave } from "./session.js";
+import { LONGEST_WITHIN, askSession, enter, leave, noteOwnDeed } from "./session.js";
 import { change, ending, refreshChats, request, runtime } from "./store.js";
 import { LANGUAGES, language, preferredLanguage, t, useLanguage } from "../i18n/i18n.js";
 import * as model from "../model/state.js";
 import { RequestError, callRelay } from "../net/socket.js";
-import { changeSetting, route, session, settings, trouble } from "../signals.js";
+import { changeSetting, dialog, route, session, settings, trouble } from "../signals.js";
 import { remember } from "../storage.js";
 
 /** Make a group or channel and open it. */
@@ -105,6 +105,9 @@ export async function signIn(credentials) {
 
 /** Sign this device out and erase its data. */
 export async function signOut() {
+  // Before the relay closes the connections of this device.
+  noteOwnDeed();
+  runtime.storage?.tell({ kind: "signsOut" });
   try {
     await callRelay("DELETE", "/session", { isOurs: (_, status) => status === 204 || status === 401 });
   } catch (failure) {
@@ -112,4 +115,18 @@ export async function signOut() {
   }
   runtime.storage?.tell({ kind: "signedOut", unsent: null });
   await leave(null);
+}
+
+/** Say that a new device signed in: this reveals a stolen invite or password. */
+export function noticeDevice({ label }) {
+  tell(t("devices.new", { label: label || t("devices.unnamed") }), {
+    error: true,
+    lasts: 60_000,
+    action: t("devices.show"),
+    onAction: () => {
+      untell();
+      dialog.value = null;
+      openPanel("settings");
+    },
+  });
 }

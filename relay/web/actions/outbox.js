@@ -4,17 +4,16 @@
  * All tabs have all rows. Two of them may send a text: the relay accepts it once. The tab that has the files sends
  * them; when it is gone, another one reads them from the disk.
  */
-import { draftAt, keepDraft, showDrafts } from "./drafts.js";
 import { announce, explain, tell } from "./notices.js";
 import { isCurrent } from "./rooms.js";
-import { askFor, change, runtime } from "./store.js";
+import { askFor, change, reportLoading, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyAnswer } from "../model/events.js";
 import { messageOf, quoteOf } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { dueRows, namedBy, needsUpload } from "../model/writing.js";
 import { clock } from "../net/clock.js";
-import { RequestError, rowBackoff } from "../net/socket.js";
+import { rowBackoff } from "../net/socket.js";
 import { connection, ofUser, route, session, state, sure, uploads } from "../signals.js";
 
 const UPLOADS_AT_ONCE = 2;
@@ -23,24 +22,22 @@ export const MOST_TRIES = 10;
 const LONGEST_WAIT = 60_000;
 /** Errors that may pass. All others fail at once, with the reason. */
 const PASSING = new Set(["connection_lost", "rate_limited", "unavailable"]);
-/** Another tab with a row's files answers within this many ms. */
-const CLAIMED_WITHIN = 1_000;
-
 /** Rows whose files this tab sends. */
-const own = new Set();
+export const own = new Set();
 /** Rows on their way. */
-const busy = new Set();
+export const busy = new Set();
 /** By row that could not be sent: {tries, notBefore} on the steady clock. */
-const waits = new Map();
+export const waits = new Map();
 /** By row: the uploaded files. */
-const finished = new Map();
+export const finished = new Map();
+/** Rows whose files are on their way. */
+const uploading = new Set();
 /** By row: the current upload. */
-const running = new Map();
+export const running = new Map();
 /** By row whose files this tab asks the other tabs for: called with true if one of them has the files. */
-const asking = new Map();
+export const asking = new Map();
 /** By row: how often another tab had the files. */
-const elsewhere = new Map();
-let uploadsRunning = 0;
+export const elsewhere = new Map();
 let pausedUntil = 0;
 let pumpTimer;
 
@@ -53,7 +50,7 @@ function randomId() {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
-const tabId = randomId();
+export const tabId = randomId();
 
 // ---------------------------------------------------------------- the user's actions
 
@@ -107,7 +104,7 @@ export function remove(chatId, messageId) {
 }
 
 /** Change a row here, on the disk and in the other tabs. */
-function patch(clientMessageId, fields) {
+export function patch(clientMessageId, fields) {
   change((now) => model.patchOutbox(now, clientMessageId, fields));
   runtime.storage?.patchRow(clientMessageId, fields);
 }
@@ -134,7 +131,7 @@ export function isInFlight(clientMessageId) {
 
 // ---------------------------------------------------------------- sending a row
 
-function rowOf(clientMessageId) {
+export function rowOf(clientMessageId) {
   return state.value?.outbox.find((row) => row.clientMessageId === clientMessageId);
 }
 
@@ -144,12 +141,12 @@ export function pump() {
   if (connection.value.name !== "live" || runtime.wire?.state.name !== "live" || !state.value) return;
   const now = clock.steady();
   const { rows, unsure, next } = dueRows(state.value.outbox, {
-    busy, waits, now, pausedUntil, uploads: UPLOADS_AT_ONCE - uploadsRunning, isCurrent: (row) => !namedBy(row) || isCurrent(row.chatId, namedBy(row)),
+    busy, waits, now, pausedUntil, uploads: UPLOADS_AT_ONCE - uploading.size, isCurrent: (row) => !namedBy(row) || isCurrent(row.chatId, namedBy(row)),
   });
   for (const row of unsure) askFor(row.chatId, namedBy(row), row.createdAt);
   for (const row of rows) {
     busy.add(row.clientMessageId);
-    if (needsUpload(row)) uploadAll(row);
+    if (needsUpload(row)) transmitFiles(row);
     else transmit(row);
   }
   if (next < Infinity) pumpTimer = setTimeout(pump, Math.max(0, next - now));
@@ -181,6 +178,22 @@ async function transmit(row) {
   pump();
 }
 
+/** Send the files of a row. The first screen does without the module for it. */
+async function transmitFiles(row) {
+  uploading.add(row);
+  try {
+    const { uploadAll } = await import("./outbox/uploads.js");
+    await uploadAll(row);
+    busy.delete(row.clientMessageId);
+  } catch (failure) {
+    const { code = "connection_lost", quota, retryAfter, file } = failure;
+    end(row, { code, quota, retryAfter, file, limit: code === "too_large" ? session.value?.limits?.fileBytes : undefined });
+  } finally {
+    uploading.delete(row);
+    pump();
+  }
+}
+
 function forget(clientMessageId) {
   runtime.storage?.dropRow(clientMessageId);
   letGo(clientMessageId);
@@ -194,7 +207,7 @@ function letGo(clientMessageId) {
 }
 
 /** After a failure: wait for the next try, or show the error. */
-function end(row, failure) {
+export function end(row, failure) {
   const { clientMessageId: id } = row;
   busy.delete(id);
   setProgress(id, undefined);
@@ -214,15 +227,15 @@ function end(row, failure) {
 function fail(row, failure) {
   const { code, limit, quota, retryAfter, file: name } = failure;
   waits.delete(row.clientMessageId);
-  if ((code === "not_found" || code === "forbidden") && isOutOfSight(row)) return giveBack([row]);
+  if ((code === "not_found" || code === "forbidden") && isOutOfSight(row)) {
+    busy.add(row.clientMessageId);
+    return giveBack([row], failure);
+  }
   patch(row.clientMessageId, { state: "failed", failure: { code, limit, quota, retryAfter, name } });
   announce(`${t("message.failed")}. ${explain({ code, limit, quota, retryAfter, name })}`);
 }
 
 // ---------------------------------------------------------------- files
-
-/** Whether the browser can read a file: it fails for folders and files changed, moved or removed since the choice. */
-export const isReadable = (blob) => blob.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
 const blobUrls = new Map();
 ofUser(() => {
@@ -237,85 +250,12 @@ export function previewUrl(blob) {
   return blobUrls.get(blob);
 }
 
-function setProgress(clientMessageId, progress) {
+export function setProgress(clientMessageId, progress) {
   if (progress === undefined && !uploads.value.has(clientMessageId)) return;
   const next = new Map(uploads.value);
   if (progress === undefined) next.delete(clientMessageId);
   else next.set(clientMessageId, progress);
   uploads.value = next;
-}
-
-/** Fetch the module that uploads; the first screen does without it. */
-async function fetchUploader() {
-  try {
-    return await import("../net/upload.js");
-  } catch {
-    throw new RequestError("connection_lost", "The relay cannot be reached.");
-  }
-}
-
-/** Whether this tab sends the files of a row: it got them from the user, or no other tab has them. */
-async function claim(clientMessageId) {
-  if (own.has(clientMessageId)) return true;
-  const isTaken = await new Promise((resolve) => {
-    asking.set(clientMessageId, resolve);
-    setTimeout(resolve, CLAIMED_WITHIN, false);
-    runtime.storage?.tell({ kind: "whose", clientMessageId, tabId });
-  });
-  if (!asking.delete(clientMessageId) || isTaken) return false;
-  own.add(clientMessageId);
-  return true;
-}
-
-/** The readable files of a row: as chosen, or from the disk. */
-async function readableFiles(row) {
-  const readable = async (files) => {
-    for (const file of files ?? row.files) if (!file.blob || !(await isReadable(file.blob))) return file;
-    return files ? null : row.files[0];
-  };
-  const lost = await readable(row.files);
-  if (!lost) return row.files;
-  const kept = await runtime.storage?.loadRow(row.clientMessageId);
-  if (await readable(kept?.files)) throw Object.assign(new RequestError("file_unreadable", "The file cannot be read."), { file: lost.name });
-  change((now) => model.patchOutbox(now, row.clientMessageId, { files: kept.files }));
-  return kept.files;
-}
-
-async function uploadAll(row) {
-  const { clientMessageId: id } = row;
-  uploadsRunning += 1;
-  let sending;
-  try {
-    const { upload } = await fetchUploader();
-    if (await claim(id)) {
-      const files = await readableFiles(row);
-      const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
-      const attachments = finished.get(id) ?? [];
-      let done = files.slice(0, attachments.length).reduce((sum, file) => sum + file.size, 0);
-      for (sending of files.slice(attachments.length)) {
-        if (!rowOf(id)) return;
-        const begun = (request) => running.set(id, request);
-        attachments.push(await upload(sending, (loaded) => setProgress(id, (done + loaded) / total), begun));
-        finished.set(id, attachments);
-        done += sending.size;
-      }
-      if (!rowOf(id)) return;
-      waits.delete(id);
-      patch(id, { attachments: [...attachments] });
-    } else if (rowOf(id)) {
-      const times = elsewhere.get(id) ?? 0;
-      elsewhere.set(id, times + 1);
-      waits.set(id, { tries: 0, notBefore: clock.steady() + rowBackoff(times) });
-    }
-    busy.delete(id);
-  } catch (failure) {
-    const limit = failure.code === "too_large" ? session.value?.limits?.fileBytes : undefined;
-    end(row, { code: failure.code ?? "internal", quota: failure.quota, retryAfter: failure.retryAfter, limit, file: failure.file ?? sending?.name });
-  } finally {
-    running.delete(id);
-    uploadsRunning -= 1;
-    pump();
-  }
 }
 
 // ---------------------------------------------------------------- other tabs, and lost chats
@@ -345,21 +285,9 @@ function isOutOfSight({ chatId }) {
   return !state.value.chats.has(chatId) && route.value.chatId !== chatId;
 }
 
-/** These rows can no longer be sent: say so, and keep the text as a draft of their chat. */
-function giveBack(rows) {
-  if (rows.length === 0) return;
-  const [{ chatId, to }] = rows;
-  const text = rows.map((row) => row.message).filter(Boolean).join("\n\n");
-  const known = draftAt(chatId);
-  if (text) keepDraft(chatId, [known?.text, text].filter(Boolean).join("\n\n"), known?.quote);
-  showDrafts();
-  for (const { clientMessageId } of rows) discard(clientMessageId);
-  const copies = Boolean(text) && navigator.clipboard?.writeText;
-  tell(t("chat.goneUnsent", { count: rows.length, name: to ?? model.nameOf(state.value, chatId) }), {
-    error: true,
-    action: copies ? t("menu.copy") : undefined,
-    onAction: copies ? () => navigator.clipboard.writeText(text).then(() => tell(t("copied")), () => {}) : undefined,
-  });
+/** These rows can no longer be sent, for `failure` if one says why. */
+function giveBack(rows, failure) {
+  import("./restarts.js").then((they) => they.giveBack(rows.filter((row) => rowOf(row.clientMessageId)), failure), reportLoading);
 }
 
 let before = state.value;
@@ -379,7 +307,7 @@ function follow(now) {
   }
   // Not while the state is being set; and a chat may come back as readable, with its rows.
   const isLeft = (row) => rowOf(row.clientMessageId) && !state.value.chats.has(row.chatId);
-  for (const some of gone.values()) setTimeout(() => state.value && giveBack(some.filter(isLeft)), 0);
+  for (const some of gone.values()) setTimeout(() => giveBack(some.filter(isLeft)), 0);
 }
 
 state.subscribe(follow);

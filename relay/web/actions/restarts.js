@@ -1,16 +1,15 @@
 /**
  * Chats whose message ids the relay gives again, because a backup was restored under the page. An
  * unfinished edit or answer names its message by id, so it would change or answer another one: its text stays, as the
- * draft of the chat. And chats that were lost and are removed from the list.
+ * draft of the chat. And chats that were lost: what cannot be sent to them, and their removal from the list.
  */
 import { draftAt, keepDraft, showDrafts } from "./drafts.js";
-import { tell } from "./notices.js";
+import { explain, tell } from "./notices.js";
 import { discard } from "./outbox.js";
 import { refreshForgotten } from "./rooms.js";
 import { change, ending, runtime, startAgain } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { forget, patchOutbox } from "../model/state.js";
-import { editKey, isDraftOf } from "../model/writing.js";
+import { draftsFor, editKey, forget, nameOf, patchOutbox } from "../model/state.js";
 import { composing, dialog, ofUser, state, sure } from "../signals.js";
 
 /** Let go of every message id of these chats in dialogs, drafts and the outbox. */
@@ -74,10 +73,31 @@ function letGoOf(chatId) {
   if (texts.some(Boolean)) tell(t("composer.editGone"), { error: true });
 }
 
+/** Rows can no longer be sent, for `failure` if one says why: say so, and keep the text as a draft of their chat. */
+export function giveBack(rows, failure) {
+  if (rows.length === 0) return;
+  const [{ chatId, to }] = rows;
+  const text = rows.map((row) => row.message).filter(Boolean).join("\n\n");
+  const known = draftAt(chatId);
+  if (text) keepDraft(chatId, [known?.text, text].filter(Boolean).join("\n\n"), known?.quote);
+  showDrafts();
+  for (const { clientMessageId } of rows) discard(clientMessageId);
+  const copies = Boolean(text) && navigator.clipboard?.writeText;
+  const name = to ?? nameOf(state.value, chatId);
+  // A person is not gone because they may not be written to.
+  const said = failure && state.value.people.has(chatId) ? `${t("message.failed")}: “${name}”. ${explain(failure)}` : t("chat.goneUnsent", { count: rows.length, name });
+  tell(said, {
+    error: true,
+    action: copies ? t("menu.copy") : undefined,
+    onAction: copies ? () => navigator.clipboard.writeText(text).then(() => tell(t("copied")), () => {}) : undefined,
+  });
+}
+
 /** Remove a lost chat from the list, with this device's copy, its drafts and its unsent messages. */
 export function forgetChat(chatId) {
   for (const row of state.value.outbox) if (row.chatId === chatId) discard(row.clientMessageId);
-  for (const key of state.value.drafts.keys()) if (isDraftOf(key, chatId)) keepDraft(key, "");
+  showDrafts();
+  for (const [key] of draftsFor(state.value, chatId)) keepDraft(key, "");
   showDrafts();
   ending.add(chatId);
   change((now) => forget(now, [chatId]));

@@ -1,6 +1,6 @@
 /** The session from signing in to signing out: the socket, the other tabs, and the fetches after a reconnect. */
 import { batch } from "@preact/signals";
-import { applyWaiting, attended, queueEvent } from "./events.js";
+import { applyWaiting, hearOf, queueEvent } from "./events.js";
 import { report, tell } from "./notices.js";
 import { forgetVerified, readLocation, refreshForgotten, refreshRoom } from "./rooms.js";
 import { change, doubtIds, refreshChats, reportLoading, runtime } from "./store.js";
@@ -10,9 +10,9 @@ import * as model from "../model/state.js";
 import { clock } from "../net/clock.js";
 import { HTTP_WITHIN, backoff, callRelay, createWire } from "../net/socket.js";
 import {
-  connection, forgetUser, route, session, settings, signedOut, signInWays, state, trouble,
+  connection, forgetUser, loadSettings, route, session, settings, signedOut, signInWays, state, trouble,
 } from "../signals.js";
-import { loadSettings, openStorage, remember, remembered } from "../storage.js";
+import { openStorage, remember, remembered } from "../storage.js";
 
 const SHOW_CONNECTING_AFTER = 2_000;
 /** Checking a password takes the relay a while, and so does a slow network. */
@@ -21,6 +21,12 @@ export const LONGEST_WITHIN = 30_000;
 let sessionAskedAt = -Infinity;
 /** How often this page was signed out: an answer to an earlier request says nothing about the time after it. */
 let leaves = 0;
+/** When the user signed out, here or in another tab, on the steady clock. */
+let ownDeedAt = -Infinity;
+/** Every tab has left within this many ms. */
+const OWN_DEED_WITHIN = 2 * HTTP_WITHIN;
+
+export const noteOwnDeed = () => (ownDeedAt = clock.steady());
 
 /** Fetch the cookie's user; null for nobody. Throws if the relay cannot be reached `within` ms. */
 export async function askSession(within = HTTP_WITHIN) {
@@ -42,6 +48,7 @@ export async function askSession(within = HTTP_WITHIN) {
       throw failure;
     }
     signInWays.value = failure.answer.signIn;
+    if (failure.answer.disabled) signedOut.value = { ...signedOut.value, disabled: true };
     return null;
   }
 }
@@ -80,14 +87,14 @@ function countUnsent({ outbox, drafts }) {
   return outbox.filter((row) => row.kind === "new").length + [...drafts.values()].filter(({ text }) => text.trim()).length;
 }
 
-/** Another device, or an administrator, signed this one out. */
+/** The relay signed this device out. */
 async function leaveUnasked() {
   const unsent = state.value ? countUnsent(state.value) : 0;
   runtime.storage?.tell({ kind: "signedOut", unsent });
   await leave({ unsent });
 }
 
-/** Forget the user and all data on this device. `word` is the sign-in screen's notice, or null. */
+/** Forget the user and all data on this device. If they did not sign out themselves, the sign-in screen tells `word`. */
 export async function leave(word) {
   const again = runtime.wire;
   if (!again) return;
@@ -103,7 +110,7 @@ export async function leave(word) {
     forgetUser();
     session.value = null;
     trouble.value = null;
-    signedOut.value = word;
+    signedOut.value = clock.steady() - ownDeedAt < OWN_DEED_WITHIN ? null : word;
   });
   // Another tab may hold up the end of it.
   const erasing = storage?.erase();
@@ -116,9 +123,19 @@ export async function leave(word) {
   await erasing;
 }
 
+function onUnkept() {
+  tell(t("draft.notKept"), { error: true, lasts: 30_000 });
+  // If the storage was cleared under the page, this remembers the user again.
+  askSession().then(renew, () => {});
+}
+
+function onReopened() {
+  for (const row of state.value?.outbox ?? []) runtime.storage?.putRow(row);
+}
+
 /** Show this device's copy of the user's data. */
 async function showKept(me, onOther) {
-  runtime.storage = await openStorage(me.id, { onOther, onUnkept: () => tell(t("draft.notKept"), { error: true, lasts: 30_000 }) });
+  runtime.storage = await openStorage(me.id, { onOther, onUnkept, onReopened });
   const kept = await runtime.storage.load();
   let first = model.initial(me);
   if (kept.chats.length > 0) first = model.setChats(first, kept.chats);
@@ -133,6 +150,7 @@ async function showKept(me, onOther) {
 
 export async function enter(me) {
   signedOut.value = null;
+  ownDeedAt = -Infinity;
   // The socket connects meanwhile; its events wait for the state.
   const shown = showKept(me, (word) => shown.then(() => onOther(word)));
   runtime.wire = createWire({
@@ -249,9 +267,10 @@ export function followOtherTabs({ key }) {
 /** Handle news from another tab (storage.js). */
 function onOther(word) {
   change((now) => applyOther(now, word));
-  if (word.kind === "attended") attended.set(word.chatId, word.messageId);
-  else if (word.kind === "me" && session.value) session.value = { ...session.value, ...word.me };
+  hearOf(word);
+  if (word.kind === "me" && session.value) session.value = { ...session.value, ...word.me };
   else if (word.kind === "upgraded") findUpgrade();
+  else if (word.kind === "signsOut") noteOwnDeed();
   else if (word.kind === "signedOut") leave(Number.isInteger(word.unsent) ? { unsent: word.unsent } : null);
   else withOutbox(({ hear }) => hear(word));
 }

@@ -1,7 +1,7 @@
 /** The state: its changes, saving it on this device, and requests whose answers update it. */
 import { effect, untracked } from "@preact/signals";
 import { closeChat, go } from "./navigation.js";
-import { explain, report, tell } from "./notices.js";
+import { explain, lossText, report, tell } from "./notices.js";
 import { t } from "../i18n/i18n.js";
 import { isWhole, messageOf } from "../model/messages.js";
 import * as model from "../model/state.js";
@@ -136,7 +136,13 @@ function settle(before, next) {
 
   const shown = dialog.value;
   if (shown?.chatId) {
-    if (vanished(shown.chatId) || (closed(shown.chatId) && !ONLY_SHOW.has(shown.name))) dialog.value = null;
+    const isLost = closed(shown.chatId);
+    const wouldWrite = shown.name === "files" && !model.mayWrite(next, shown.chatId);
+    if (vanished(shown.chatId) || (isLost && !ONLY_SHOW.has(shown.name)) || wouldWrite) {
+      dialog.value = null;
+      const chat = next.chats.get(shown.chatId);
+      if (wouldWrite && chat) tell(isLost ? lossText(chat) : t("chat.readOnly"), { error: true });
+    }
     else if (shown.name === "confirm" && shown.messageId && deleted(shown)) {
       dialog.value = null;
       tell(t("message.deleted"));
@@ -159,7 +165,7 @@ let settled = null;
 effect(() => {
   const before = settled;
   settled = state.value;
-  if (before && settled && (before.chats !== settled.chats || before.rooms !== settled.rooms)) untracked(() => settle(before, settled));
+  if (before && settled && (before.chats !== settled.chats || before.rooms !== settled.rooms || before.details !== settled.details)) untracked(() => settle(before, settled));
 });
 
 /** Say why a part of the page could not be loaded (no connection, or the relay has a newer page); return its code. */

@@ -7,6 +7,7 @@ import { effect } from "@preact/signals";
 import { showDrafts } from "./drafts.js";
 import { openChat } from "./rooms.js";
 import { runtime } from "./store.js";
+import { t } from "../i18n/i18n.js";
 import { HTTP_WITHIN } from "../net/socket.js";
 import { composing, dialog, route, state, typed, upgraded, uploads } from "../signals.js";
 
@@ -45,8 +46,13 @@ export async function lookForUpgrade() {
   return true;
 }
 
-/** Load the newer page. */
-export function reload() {
+/** Load the newer page; ask first if something typed into a form would be lost. */
+export function reloadIfSure() {
+  if (typed.size === 0) reload();
+  else dialog.value = { name: "confirm", text: t("dialog.losesText"), action: t("upgrade.reload"), run: reload };
+}
+
+function reload() {
   try {
     sessionStorage.setItem(RELOADED_FOR, theirs);
   } catch {

@@ -185,15 +185,15 @@ export function endList(state) {
 }
 
 /**
- * Remove a chat from the list. If somebody else removed the user or deleted the chat, this device's copy stays
- * readable: the chat stays, with `gone` {reason, by, byName}. `at` is the relay's time of the loss.
+ * Remove a chat from the list. If somebody else removed the user or deleted the chat, or something unsent is in it, this
+ * device's copy stays readable: the chat stays, with `gone` {reason, by, byName}. `at` is the relay's time of the loss.
  */
 export function loseChat(state, { chatId, title, by, byName, reason }, at) {
   const { chat, room, details } = heldOf(state, chatId) ?? state.lost.get(chatId) ?? {};
   if (!chat || (chat.gone && !reason)) return state;
   if (!reason) return setAside(state, [chatId]);
-  if (by === state.me.id || !(chat.lastMessageId > 0)) return forget(state, [chatId]);
-  const kept = [...state.chats.values()].filter((one) => one.gone && one.id !== chatId);
+  if ((by === state.me.id || !(chat.lastMessageId > 0)) && !hasUnsent(state, chatId)) return forget(state, [chatId]);
+  const kept = [...state.chats.values()].filter((one) => one.gone && one.id !== chatId && !hasUnsent(state, one.id));
   const next = forget(state, kept.slice(0, Math.max(0, kept.length + 1 - MOST_LOST)).map((one) => one.id));
   const lastMessageTime = Math.max(chat.lastMessageTime ?? 0, at);
   const line = { ...chat, name: title ?? chat.name, missed: 0, lastMessageTime, gone: { reason, by, byName } };
@@ -244,7 +244,8 @@ function dialogPerson(item) {
   return person;
 }
 
-function sameItem(a, b) {
+/** Whether two objects have the same fields. */
+export function sameItem(a, b) {
   for (const key in a) if (a[key] !== b[key]) return false;
   for (const key in b) if (a[key] !== b[key]) return false;
   return true;
@@ -313,6 +314,27 @@ export function otherMembers(state, chatId) {
 /** Return the draft of a chat; "" if there is none. */
 export function draftOf(state, chatId) {
   return state.drafts.get(chatId)?.text ?? "";
+}
+
+/** The key of the draft of an edit. */
+export function editKey(chatId, messageId) {
+  return `edit/${encodeURIComponent(chatId)}/${messageId}`;
+}
+
+/** The key of the draft of a caption. */
+export function captionKey(chatId) {
+  return `caption/${encodeURIComponent(chatId)}`;
+}
+
+/** List the drafts of a chat that have a text, of a message, a caption or edits: [key, {text, at, quote?}]. */
+export function draftsFor({ drafts }, chatId) {
+  const isOf = (key) => key === chatId || key === captionKey(chatId) || key.startsWith(editKey(chatId, ""));
+  return [...drafts].filter(([key, { text }]) => text.trim() && isOf(key));
+}
+
+/** Whether a chat has something of the user that was not sent. */
+export function hasUnsent(state, chatId) {
+  return draftsFor(state, chatId).length > 0 || state.outbox.some((row) => row.chatId === chatId);
 }
 
 /**

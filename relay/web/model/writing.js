@@ -1,21 +1,7 @@
 /**
- * Drafts and the outbox: names of unfinished texts, the edit to continue, and the due rows of the outbox. Pure.
+ * Drafts and the outbox: the edit to continue, and the due rows of the outbox. Pure.
  */
-
-/** The key of the draft of an edit. */
-export function editKey(chatId, messageId) {
-  return `edit/${encodeURIComponent(chatId)}/${messageId}`;
-}
-
-/** The key of the draft of a caption. */
-export function captionKey(chatId) {
-  return `caption/${encodeURIComponent(chatId)}`;
-}
-
-/** Whether a draft of this key belongs to a chat. */
-export function isDraftOf(key, chatId) {
-  return key === chatId || key === captionKey(chatId) || key.startsWith(editKey(chatId, ""));
-}
+import { editKey } from "./state.js";
 
 /** Find the latest unfinished edit of a chat: {text, at, quote}. */
 export function begunEdit(state, chatId) {

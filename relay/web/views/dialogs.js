@@ -102,7 +102,7 @@ class Menu extends Component {
 }
 
 /** Copy text; the clipboard API is missing over plain http. */
-async function copyText(text) {
+export async function copyText(text) {
   const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
   if (copied || copyByHand(text)) tell(t("copied"));
   else tell(t("copied.not"), { error: true });

@@ -40,8 +40,6 @@ export const veil = (close) => ({
 
 /** A modal dialog: the browser keeps the focus inside and closes it on Escape. */
 export class Modal extends Component {
-  mine = dialog.value;
-
   componentDidMount() {
     openAbove(this.element);
   }
@@ -55,12 +53,16 @@ export class Modal extends Component {
     if (dialog.value === this.mine) this.props.onClose();
   };
 
-  render({ label, class: extra = "", children }) {
+  render({ label, class: extra = "", onPaste, onDrop, children }) {
+    // The open dialog may be given more, such as files.
+    this.mine = dialog.value;
     return html`<dialog
       ref=${(element) => (this.element = element ?? this.element)}
       class="modal ${extra}"
       aria-label=${label}
       onClose=${this.onClose}
+      onPaste=${onPaste}
+      onDrop=${onDrop}
       ...${veil(() => this.element.close())}
     >
       <div class="modal-inside">${children}</div>

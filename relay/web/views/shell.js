@@ -102,7 +102,7 @@ function ConnectionBar() {
   }
   if (!upgraded.value) return null;
   return html`<div class="connection" role="status"><span>${t("upgrade.ready")}</span>
-    <button type="button" class="link" onClick=${() => import("../actions/upgrade.js").then(({ reload }) => reload())}>${t("upgrade.reload")}</button></div>`;
+    <button type="button" class="link" onClick=${() => import("../actions/upgrade.js").then((they) => they.reloadIfSure())}>${t("upgrade.reload")}</button></div>`;
 }
 
 function Notice() {

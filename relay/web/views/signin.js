@@ -30,12 +30,12 @@ function failureText(failure, invite) {
   return explain(failure);
 }
 
-/** Say that this device was signed out, what was lost, and what to do. */
-function SignedOut({ unsent }) {
+/** Say that this device was signed out, why, what was lost, and what to do. */
+function SignedOut({ unsent, disabled }) {
   return html`<div class="signed-out" role="status">
-    <strong>${t("signin.signedOut")}</strong>
+    <strong>${disabled ? t("signin.disabled") : t("signin.signedOut")}</strong>
     ${unsent > 0 ? html`<p>${t("signin.unsent", { count: unsent })}</p>` : null}
-    <p class="hint">${t("signin.again")}</p>
+    <p class="hint">${disabled ? t("signin.disabledHint") : t("signin.again")}</p>
   </div>`;
 }
 
@@ -93,7 +93,7 @@ export class SignIn extends Component {
     return html`<main class="signin">
       <div class="card">
         <img class="logo" src="/icons/icon.svg" alt="" width="64" height="64" />
-        ${signedOut.value ? html`<${SignedOut} unsent=${signedOut.value.unsent} />` : null}
+        ${signedOut.value ? html`<${SignedOut} ...${signedOut.value} />` : null}
         ${invite
           ? html`<h1>${t("signin.invited")}</h1><p>${t("signin.invitedText")}</p>${error}
               <button type="button" class="button" disabled=${busy} onClick=${() => this.enter({ invite }, true)}>${t("signin.join")}</button>`

@@ -21,9 +21,13 @@ from relay.cli.importers.names import as_utf8, decode_json, shown_name, what_is_
 from relay.protocol.codec import UNDECODABLE
 
 T = TypeVar("T")
+Flaws = Callable[[msgspec.DecodeError | UnicodeDecodeError], None]
+"""Takes the error of an item that stays behind."""
 
 PIECE_BYTES = 2**20
 """Bytes unpacked at a time."""
+VOID_BYTES = 8
+"""Maximum bytes of an empty list."""
 SLACK_USERS = ("users.json", "org_users.json")
 """The lists of users in a Slack export; the export of a whole organization (Enterprise Grid) has the second."""
 SLACK_LISTS = (*SLACK_USERS, "channels.json", "groups.json", "mpims.json", "dms.json")
@@ -72,6 +76,8 @@ class Archive:
         """The position of each file's content in a tar file, which has no list and would be read through each time."""
         self.unpacked = 0
         """The total stated size of all files in an archive, in bytes."""
+        self.skipped: list[str] = []
+        """Links to other places and what else is no file, by name."""
         self.recoded: list[str] = []
         """Files that are not in UTF-8 and were read as cp1252."""
         try:
@@ -79,7 +85,7 @@ class Archive:
                 sizes = self._look()
         except OSError as error:
             raise NotUnderstood(f"{path} cannot be read: {error.strerror}") from None
-        if len(sizes) > bounds.files:
+        if len(sizes) + len(self.skipped) > bounds.files:
             raise NotUnderstood(f"{path} holds more than {bounds.files:,} files")
         self.unpacked = 0 if path.is_dir() else sum(sizes.values())
         seen = {shown: name for name in reversed(sizes) if (shown := shown_name(name))}
@@ -87,15 +93,23 @@ class Archive:
         self._actual = {shown.removeprefix(within): name for shown, name in seen.items() if shown.startswith(within)}
         """The name in the archive or folder, by the name of a file."""
         self._sizes = {shown: sizes[name] for shown, name in self._actual.items()}
+        self.outside = sorted(shown for shown in seen if not shown.startswith(within))
+        """Files that are not in the folder of the export, by name."""
         self.names = sorted(self._actual)
 
     def _look(self) -> dict[str, int]:
         """Find the names and sizes of all files."""
         path = self._path
         if path.is_dir():
-            found = (str(one.relative_to(path)) for one in path.rglob("*"))
-            inside = {name: file for name in found if (file := _inside(path, name)) is not None}
-            return {name: file.stat().st_size for name, file in inside.items()}
+            sizes: dict[str, int] = {}
+            for one in path.rglob("*"):
+                name = str(one.relative_to(path))
+                file = _inside(path, name)
+                if file is not None:
+                    sizes[name] = file.stat().st_size
+                elif one.is_symlink() or not one.is_dir():
+                    self.skipped.append(name)
+            return sizes
         if tarfile.is_tarfile(path):
             self._tar = path
             return self._look_into_tar(path)
@@ -113,13 +127,18 @@ class Archive:
             with tarfile.open(path, "r:") as tar:
                 opened = True
                 for member in tar:
-                    # A link points to another file, which is a member itself.
                     if member.isfile():
                         sizes[member.name] = member.size
                         self._places[member.name] = _TarPlace(member.offset_data, member.size, member.sparse)
+                    elif member.islnk() and member.linkname in self._places:
+                        # Another name of a file that has several on the disk.
+                        sizes[member.name] = sizes[member.linkname]
+                        self._places[member.name] = self._places[member.linkname]
+                    elif not member.isdir():
+                        self.skipped.append(member.name)
                     # tarfile would keep each member in memory.
                     tar.members = []  # type: ignore[attr-defined]
-                    if len(sizes) > self._bounds.files:
+                    if len(sizes) + len(self.skipped) > self._bounds.files:
                         break
         except tarfile.ReadError:
             if opened:
@@ -130,6 +149,10 @@ class Archive:
     def has(self, name: str) -> bool:
         """Return whether there is a file of this name."""
         return name in self._sizes
+
+    def is_void(self, name: str) -> bool:
+        """Return whether a file has nothing in it, or an empty list."""
+        return self._sizes[name] <= VOID_BYTES and not self._content(name, VOID_BYTES).strip(b"[]{}nul\r\n ")
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file.
@@ -148,27 +171,53 @@ class Archive:
             raise NotUnderstood(f"{self._path}: {name} is not a file in it")
         return file.open("rb")
 
-    def records(self, name: str, kind: type[T]) -> list[T]:
-        """Read a JSON list; empty if the file is missing or contains only `null`, which is Go's empty list.
+    def records(self, name: str, kind: type[T], flaws: Flaws) -> list[T] | None:
+        """Read a JSON list, item by item; empty if the file is missing or has only `null`, which is Go's empty list.
 
         Args:
             name: the file.
             kind: the type of its items.
+            flaws: gets the error of each item that is of another type.
+
+        Returns:
+            The items of that type; None if the file has JSON, but no list.
 
         Raises:
-            NotUnderstood: it is something else, or too large.
+            NotUnderstood: it is not JSON, or too large.
         """
         if not self.has(name):
             return []
         content, recoded = as_utf8(self._content(name, self._bounds.list_bytes))
         if recoded and name not in self.recoded:
             self.recoded.append(name)
+        decoder = msgspec.json.Decoder(list[kind | None] | None, strict=False)  # type: ignore[valid-type]
         try:
-            decoder = msgspec.json.Decoder(list[kind | None] | None, strict=False)  # type: ignore[valid-type]
             found: list[T | None] | None = decode_json(decoder.decode, content)
+        except msgspec.ValidationError:
+            return self._sound_records(name, kind, content, flaws)
         except UNDECODABLE as error:
             raise NotUnderstood(what_is_wrong(error, name)) from None
         return [one for one in found or () if one is not None]
+
+    @staticmethod
+    def _sound_records(name: str, kind: type[T], content: bytes, flaws: Flaws) -> list[T] | None:
+        """Read the items of a JSON list one by one, because at least one is of another type."""
+        try:
+            items = decode_json(msgspec.json.Decoder(list[msgspec.Raw]).decode, content)
+        except msgspec.ValidationError:
+            return None
+        except UNDECODABLE as error:
+            raise NotUnderstood(what_is_wrong(error, name)) from None
+        decoder = msgspec.json.Decoder(kind | None, strict=False)
+        sound: list[T] = []
+        for item in items:
+            try:
+                one: T | None = decode_json(decoder.decode, bytes(item))
+            except UNDECODABLE as error:
+                flaws(error)
+            else:
+                sound += [one] if one is not None else []
+        return sound
 
     def enclosed(self, *candidates: str) -> SourceFile | None:
         """Find a file by the first of these names that exists."""

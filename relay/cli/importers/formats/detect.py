@@ -15,6 +15,7 @@ from relay.cli.importers.formats.archive import (
 from relay.cli.importers.formats.mattermost import Mattermost
 from relay.cli.importers.formats.relay_export import FORMATS, RelayExport
 from relay.cli.importers.formats.slack import Slack
+from relay.cli.importers.names import first_names
 
 BACKUP_STORE = "relay.db"
 """The file by which a backup is recognized."""
@@ -32,6 +33,17 @@ def open_source(path: Path, *, room: int, bounds: ArchiveBounds = ARCHIVE_BOUNDS
         NotUnderstood: its format is unknown, or there is no room for it.
     """
     files = _open_archive(path, room, bounds)
+    source = _choose_source(path, files)
+    for names, what in (
+        (files.outside, "files beside the export's folder"),
+        (files.skipped, "links and special files"),
+    ):
+        if names:
+            source.left[f"{what}: {first_names(names)}"] += len(names)
+    return source
+
+
+def _choose_source(path: Path, files: Archive) -> Source:
     lists = [name for name in SLACK_LISTS if files.has(name)]
     if is_slack(lists):
         return Slack(files)

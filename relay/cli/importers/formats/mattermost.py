@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote
@@ -10,7 +11,6 @@ import msgspec
 
 from relay.cli.importers.base import (
     UNKNOWN_MEMBERS,
-    NotUnderstood,
     Reference,
     SourceChat,
     SourceMessage,
@@ -19,15 +19,15 @@ from relay.cli.importers.base import (
     fit_id,
     fit_key,
     fit_origin,
+    in_place_of,
     with_hash,
 )
 from relay.cli.importers.formats.archive import Archive
 from relay.cli.importers.formats.dates import moment
 from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
-from relay.cli.importers.names import decode_json, what_is_wrong
-from relay.cli.importers.order import in_order
+from relay.cli.importers.names import decoded_lines
+from relay.cli.importers.order import Ordinals, in_order
 from relay.protocol.base import JsonValue
-from relay.protocol.codec import UNDECODABLE
 
 SYSTEM = "mattermost"
 """The prefix of the origins of its users and channels."""
@@ -168,7 +168,7 @@ class Mattermost:
         self._dialogs: dict[str, list[str]] = {}
         self._authors: dict[str, None] = {}
         self.start = 0
-        for record in self._records():
+        for record in self._records(self.left):
             self._look(record)
         for author in self._authors:
             if author and author not in self._people:
@@ -197,15 +197,8 @@ class Mattermost:
         elif record.type not in ("version", "team"):
             self.left[f"records of the kind {record.type}"] += 1
 
-    def _records(self) -> Iterator[_Record]:
-        decode = msgspec.json.Decoder(_Record).decode
-        for number, line in enumerate(self._lines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                yield decode_json(decode, line)
-            except UNDECODABLE as error:
-                raise NotUnderstood(what_is_wrong(error, f"line {number}")) from None
+    def _records(self, left: Counter[str] | None = None) -> Iterator[_Record]:
+        return decoded_lines(self._lines(), _Record, left)
 
     def _user(self, user: _MattermostUser) -> None:
         person = self._people[user.username] = SourceUser(
@@ -278,13 +271,14 @@ class Mattermost:
         """Return all messages in the order of the file."""
         before = self.start
         number = 0
-        for line, record in enumerate(self._records()):
-            for one in self._thread(record, line, before):
-                number += 1
-                before = one.at if one.reply_to is None else before
-                yield msgspec.structs.replace(one, number=number)
+        with closing(Ordinals()) as ordinals:
+            for line, record in enumerate(self._records()):
+                for one in self._thread(record, line, before, ordinals):
+                    number += 1
+                    before = one.at if one.reply_to is None else before
+                    yield msgspec.structs.replace(one, number=number)
 
-    def _thread(self, record: _Record, line: int, before: int) -> Iterator[_SpooledMessage]:
+    def _thread(self, record: _Record, line: int, before: int, ordinals: Ordinals) -> Iterator[_SpooledMessage]:
         """Return a post and the replies to it."""
         post: _Post | _DirectPost
         if record.post is not None:
@@ -295,7 +289,7 @@ class Mattermost:
             chat = self._conversation(_participants(post), used=True)
         else:
             return
-        key = _key(post, chat, f"{line}")
+        key = _key(post, chat, f"{line}", ordinals)
         first = self._message(post, key, chat, None, before)
         if first is not None:
             yield first
@@ -303,7 +297,7 @@ class Mattermost:
         for index, reply in enumerate(post.replies or ()):
             original = (first.sender, key) if first is not None else None
             # A reply that is dated before its post still comes after it.
-            answer = self._message(reply, _key(reply, chat, f"{line}-{index}"), chat, original, before)
+            answer = self._message(reply, _key(reply, chat, f"{line}-{index}", ordinals), chat, original, before)
             if answer is not None:
                 yield msgspec.structs.replace(answer, at=max(answer.at, before))
 
@@ -328,7 +322,7 @@ class Mattermost:
             path = file.path if file is not None else ""
             if self._files.enclosed(path, f"data/{path}") is None:
                 self.left["files"] += 1
-                text += f"\n(file: {Path(path).name})"
+                text += in_place_of(Path(path).name)
             else:
                 paths.append(path)
         if not text.strip() and not paths:
@@ -372,16 +366,23 @@ def _quoted(name: str) -> str:
     return quote(name, safe="")
 
 
-def _key(post: _Reply, chat: str, line: str) -> str:
-    """Make the client id of a post from its author, time, chat and text, so that a later export has the same one.
+def _key(post: _Reply, chat: str, line: str, ordinals: Ordinals) -> str:
+    """Make the client id of a post from its author, time and chat, so that a later export has the same one.
 
-    For a post without a date, the line replaces chat and text: the same words may have been posted twice.
+    What it says is no part of it, as an edit changes that; it only tells posts of the same millisecond apart, which are
+    numbered in the order of the export. For a post without a date, the line replaces the chat.
     """
-    if moment(post.create_at) is None:
+    at = moment(post.create_at)
+    if at is None:
         return fit_key(f"mm-{post.create_at}-{post.user}-{line}")
-    content = post.message or [[file.path for file in post.attachments or () if file], post.props]
-    digest = blake2b(msgspec.json.encode([chat, content]), digest_size=8).hexdigest()
-    return fit_key(f"mm-{post.create_at}-{post.user}-{digest}")
+    content = [post.message, [file.path for file in post.attachments or () if file], post.props]
+    key = f"mm-{at}-{post.user}-{_digest(chat).hex()}"
+    number = ordinals.number(key.encode(), _digest(content))
+    return fit_key(key if number == 1 else f"{key}-{number}")
+
+
+def _digest(content: object) -> bytes:
+    return blake2b(msgspec.json.encode(content), digest_size=8).digest()
 
 
 def _participants(conversation: _Direct | _DirectPost) -> list[str]:

@@ -6,20 +6,19 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from relay.cli.importers.base import (
-    NotUnderstood,
     Reference,
     SourceChat,
     SourceFile,
     SourceMessage,
     SourceUser,
     fit_key,
+    in_place_of,
     link,
 )
 from relay.cli.importers.formats.archive import Archive
-from relay.cli.importers.names import decode_json, what_is_wrong
+from relay.cli.importers.names import decoded_lines
 from relay.protocol import control
-from relay.protocol.base import LATEST_DATE_MS, fit_filename
-from relay.protocol.codec import UNDECODABLE
+from relay.protocol.base import LATEST_DATE_MS
 
 FORMATS = (1, 2)
 """The formats that can be read."""
@@ -42,7 +41,6 @@ class RelayExport:
         self._files = files
         self.left: Counter[str] = Counter()
         self.inferred: Counter[str] = Counter()
-        self._decode = msgspec.json.Decoder(control.Record).decode
         self._pictures: set[str] = set()
         self._known: dict[str, tuple[str, str, str]] = {}
         """The name, the uploader and the digest of each picture."""
@@ -53,7 +51,7 @@ class RelayExport:
         """Ids of authors and members."""
         described: set[str] = set()
         start = None
-        for record in self._records():
+        for record in self._records(self.left):
             if record.type == "relay":
                 self._old = record.format == 1
             elif record.type not in ("file", "clear"):
@@ -72,19 +70,12 @@ class RelayExport:
             self._mentioned.pop(user_id, None)
         self.start = start or 0
 
-    def _records(self) -> Iterator[control.Record]:
+    def _records(self, left: Counter[str] | None = None) -> Iterator[control.Record]:
         before = 0
-        for number, line in enumerate(self._lines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                record = decode_json(self._decode, line)
-            except UNDECODABLE as error:
-                raise NotUnderstood(what_is_wrong(error, f"line {number}")) from None
-            if record.at > LATEST_DATE_MS:
-                record = msgspec.structs.replace(record, at=before)
-            before = record.at
-            yield record
+        for record in decoded_lines(self._lines(), control.Record, left):
+            dated = record if record.at <= LATEST_DATE_MS else msgspec.structs.replace(record, at=before)
+            before = dated.at
+            yield dated
 
     def users(self) -> Iterator[SourceUser]:
         """See `Source`."""
@@ -159,13 +150,13 @@ class RelayExport:
         text = record.text or ""
         enclosed = []
         for file in record.attachments or ():
-            if file.is_elsewhere:
+            if not file.is_here:
                 enclosed.append(link(file))
                 continue
             found = self._files.enclosed(f"files/{file.id}/{file.filename}")
             if found is None:
                 self.left["files"] += 1
-                text += f"\n(file: {fit_filename(file.filename)})"
+                text += in_place_of(file.filename)
             else:
                 about = described.get(file.id)
                 sender, digest = (about.sender or "", about.digest or "") if about else ("", "")

@@ -1,9 +1,11 @@
 """Reads the export of a Slack workspace: lists of users and channels, and for each channel one file per day."""
 
 import heapq
-import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
 
 from relay.cli.importers.base import (
     UNKNOWN_MEMBERS,
@@ -14,10 +16,12 @@ from relay.cli.importers.base import (
     dialog_kind,
     fit_key,
     fit_origin,
+    in_place_of,
 )
 from relay.cli.importers.formats.archive import SLACK_USERS, Archive
 from relay.cli.importers.formats.dates import moment
 from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
+from relay.cli.importers.formats.slack_days import SlackDays
 from relay.cli.importers.formats.slack_records import (
     Author,
     BotProfile,
@@ -26,8 +30,10 @@ from relay.cli.importers.formats.slack_records import (
     SlackMessage,
     SlackUser,
 )
-from relay.cli.importers.names import guess_name, shown_name
+from relay.cli.importers.names import shown_name, what_is_wrong
 from relay.core.hooks import slack_markup
+
+T = TypeVar("T")
 
 FROM_NOTES = "channels without a list of members: only people whose joining is recorded, and no leaving after it"
 FROM_AUTHORS = "dialogs without a list of people: the two who wrote in it"
@@ -55,7 +61,7 @@ class Slack:
         self.left: Counter[str] = Counter()
         self.inferred: Counter[str] = Counter()
         self._people: dict[str, SourceUser] = {}
-        for user in (user for name in SLACK_USERS for user in files.records(name, SlackUser)):
+        for user in (user for name in SLACK_USERS for user in self._list(name, SlackUser, "users")):
             if user.id in self._people:
                 continue
             self._people[user.id] = _person(
@@ -69,16 +75,15 @@ class Slack:
         self._channels = [
             channel
             for name in ("channels.json", "groups.json", "mpims.json")
-            for channel in files.records(name, SlackChannel)
+            for channel in self._list(name, SlackChannel, "chats")
         ]
         # Some lists name a channel twice.
         self._channels = list({one.id: one for one in self._channels}.values())
-        self._dialogs = list({one.id: one for one in files.records("dms.json", SlackChannel)}.values())
+        self._dialogs = list({one.id: one for one in self._list("dms.json", SlackChannel, "chats")}.values())
         self._dialog_ids = {one.id for one in self._dialogs}
         self._channel_names = {one.id: one.name for one in self._channels if one.name}
-        self._renamed: dict[str, str] = {}
-        """The names of folders in the archive, by the names that they should have, if the encoding was guessed."""
-        self._days = self._find_days()
+        everything = (*self._channels, *self._dialogs)
+        self._days = SlackDays(files, {name for one in everything for name in _names(one)}, self.left)
         self._shared: dict[str, list[str]] = {}
         """Folders that several channels claim, with the ids of these: the owner of their messages is unknown."""
         self._folders = self._assign_folders()
@@ -89,24 +94,18 @@ class Slack:
         """The damage found in a file, by folder: its chat is then not imported at all."""
         self._threads: dict[tuple[str, str], str] = {}
         """The author of each message that begins a thread, by channel and `ts`."""
-        everything = (*self._channels, *self._dialogs)
         self.start = min((at for one in everything if (at := self._look(one)) is not None), default=0)
         self._count_left()
 
-    def _find_days(self) -> dict[str, list[str]]:
-        """Find the daily files of each folder."""
-        found: dict[str, list[str]] = {}
-        for name in self._files.names:
-            folder, _, day = name.rpartition("/")
-            if re.fullmatch(r"\d{4}-\d\d-\d\d\.json", day):
-                found.setdefault(folder, []).append(day)
-        # A program that packed the folders again may have named them in another encoding than the list of channels.
-        wanted = {name for one in (*self._channels, *self._dialogs) for name in _names(one)} - found.keys()
-        for folder in list(found):
-            guessed = guess_name(folder, wanted)
-            if guessed is not None and guessed not in found and folder not in wanted:
-                self._renamed[guessed] = folder
-                found[guessed] = found.pop(folder)
+    def _list(self, name: str, kind: type[T], counted: str) -> list[T]:
+        """Read one of the lists at the top; an item that is malformed stays behind alone."""
+
+        def flawed(error: msgspec.DecodeError | UnicodeDecodeError) -> None:
+            self.left[f"{counted} ({what_is_wrong(error, name)})"] += 1
+
+        found = self._files.records(name, kind, flawed)
+        if found is None:
+            raise NotUnderstood(f"{name} is not a list")
         return found
 
     def _assign_folders(self) -> dict[str, str]:
@@ -118,47 +117,38 @@ class Slack:
         everything = [*self._channels, *self._dialogs]
         claims: dict[str, list[str]] = {}
         for one in everything:
-            if one.id in self._days:
+            if one.id in self._days.files:
                 claims.setdefault(one.id, []).append(one.id)
         by_id = set(claims)
         for one in everything:
             name = shown_name(one.name or "")
-            if one.id not in by_id and name in self._days and name not in by_id:
+            if one.id not in by_id and name in self._days.files and name not in by_id:
                 claims.setdefault(name, []).append(one.id)
         self._shared = {folder: ids for folder, ids in claims.items() if len(ids) > 1}
         return {ids[0]: folder for folder, ids in claims.items() if len(ids) == 1}
-
-    def _day(self, folder: str, day: str) -> list[SlackMessage]:
-        messages = self._files.records(f"{self._renamed.get(folder, folder)}/{day}", SlackMessage)
-        dates = [0]
-        for message in messages:
-            dates.append(message.at or dates[-1])
-        return [message for _, message in sorted(zip(dates[1:], messages, strict=True), key=lambda one: one[0])]
 
     def _look(self, channel: SlackChannel) -> int | None:
         """Read a whole chat: note its authors and threads; return the date of its oldest message."""
         folder = self._folders.get(channel.id)
         if folder is None:
             return None
-        dates: list[int] = []
         threads: set[str] = set()
         try:
-            for message in self._all(folder):
-                if message.at is not None:
-                    dates = [min([message.at, *dates])]
+            oldest = self._days.scan(folder)
+            for message in self._days.messages(folder):
                 author = self._author(message)
                 if not channel.members:
                     self._record(channel.id, message, author)
-                if message.thread_ts is not None and message.thread_ts != message.ts:
-                    threads.add(str(message.thread_ts))
-            for message in self._all(folder) if threads else ():
+                if message.thread:
+                    threads.add(message.thread)
+            for message in self._days.messages(folder) if threads else ():
                 author = self._author(message)
-                if author is not None and str(message.ts) in threads:
-                    self._threads[channel.id, str(message.ts)] = author.id
+                if author is not None and message.id in threads:
+                    self._threads[channel.id, message.id] = author.id
         except NotUnderstood as error:
             self._damaged[folder] = str(error)
             return None
-        return dates[0] if dates else None
+        return oldest
 
     def _record(self, channel: str, message: SlackMessage, author: SourceUser | None) -> None:
         """Note what a message says about the members of a chat that has no list of them.
@@ -172,10 +162,6 @@ class Slack:
             recorded[message.user or ""] = None
         elif channel in self._dialog_ids and author is not None and not author.bot and not self._is_note(message):
             recorded[author.id] = None
-
-    def _all(self, folder: str) -> Iterator[SlackMessage]:
-        for day in self._days[folder]:
-            yield from self._day(folder, day)
 
     def _author(self, message: SlackMessage) -> SourceUser | None:
         """Find the author of a message; programs, people of other workspaces and deleted users are in no list.
@@ -211,7 +197,7 @@ class Slack:
 
     def _count_left(self) -> None:
         claimed = set(self._folders.values())
-        for folder, days in self._days.items():
+        for folder, days in self._days.files.items():
             if folder in self._shared:
                 channels = ", ".join(dict.fromkeys(self._shared[folder]))
                 self.left[f"days of a folder that several channels could claim: {folder} ({channels})"] += len(days)
@@ -279,11 +265,18 @@ class Slack:
         if folder is None or folder in self._damaged:
             return
         before = self.start
-        for message in self._all(folder):
+        undated: Counter[str] = Counter()
+        for message in self._days.messages(folder):
             found = self._message(chat, channel.id, message, before)
-            if found is not None:
-                before = found.at
-                yield found
+            if found is None:
+                continue
+            before = found.at
+            if message.at is None:
+                # The same words may have been said twice.
+                undated[found.key] += 1
+                if undated[found.key] > 1:
+                    found = found._replace(key=fit_key(f"{found.key}-{undated[found.key]}"))
+            yield found
 
     def _message(self, chat: str, channel: str, message: SlackMessage, before: int) -> SourceMessage | None:
         if self._is_note(message):
@@ -299,7 +292,7 @@ class Slack:
         text = text if whole is None else whole
         for file in message.files or ():
             self.left["files"] += 1
-            text += f"\n(file: {(file.name or file.id) if file is not None else '?'})"
+            text += in_place_of((file.name or file.id or "") if file is not None else "")
         self.left["reactions"] += sum(
             user is not None for one in message.reactions or () if one is not None for user in one.users or ()
         )
@@ -310,13 +303,12 @@ class Slack:
         if at is None:
             self.left[UNDATED] += 1
         key = (
-            f"slack-{channel}-{message.ts}"
+            f"slack-{channel}-{message.id}"
             if at is not None
             else f"slack-{channel}-{before}-{(message.text or text)[:64]}"
         )
-        thread = str(message.thread_ts)
-        root = self._threads.get((channel, thread)) if message.thread_ts != message.ts else None
-        if root is None and message.thread_ts is not None and message.thread_ts != message.ts:
+        root = self._threads.get((channel, message.thread)) if message.thread else None
+        if root is None and message.thread:
             self.left["replies to messages that are not in the export: imported as plain messages"] += 1
         return SourceMessage(
             at if at is not None else before,
@@ -324,7 +316,7 @@ class Slack:
             sender.id,
             chat,
             text.strip(),
-            (root, fit_key(f"slack-{channel}-{thread}")) if root is not None else None,
+            (root, fit_key(f"slack-{channel}-{message.thread}")) if root is not None else None,
         )
 
 

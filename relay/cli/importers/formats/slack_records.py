@@ -1,9 +1,14 @@
 """The records of a Slack export, with the fields that an import reads."""
 
+import re
+
 import msgspec
 
 from relay.cli.importers.formats.dates import moment
 from relay.protocol.base import JsonValue
+
+_SECONDS = re.compile(r"(\d+)(?:\.(\d{0,6}))?")
+"""A `ts`, of which some programs leave out the last zeros."""
 
 
 class SlackProfile(msgspec.Struct):
@@ -98,3 +103,36 @@ class SlackMessage(msgspec.Struct):
     def at(self) -> int | None:
         """Unix milliseconds; None if it has no date."""
         return moment(self.ts)
+
+    @property
+    def id(self) -> str:
+        """Its id within the channel; empty if it has none."""
+        return _stamp(self.ts)
+
+    @property
+    def thread(self) -> str:
+        """The id of the message that it replies to; empty if it replies to none."""
+        found = _stamp(self.thread_ts)
+        return found if found != self.id else ""
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is a message, and not another object of which none of the fields is known."""
+        return self.ts is not None or self.type is not None
+
+
+class PlacedMessage(msgspec.Struct):
+    """A message while those of several files are sorted by date, on disk."""
+
+    at: int
+    message: SlackMessage
+
+
+def _stamp(ts: str | float | None) -> str:
+    """Write a `ts` as Slack does: with six decimals, whether a program wrote it as a number or as text."""
+    if ts is None:
+        return ""
+    if isinstance(ts, float):
+        return f"{ts:.6f}"
+    found = _SECONDS.fullmatch(ts)
+    return f"{found[1]}.{(found[2] or '').ljust(6, '0')}" if found else ts

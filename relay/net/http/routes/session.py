@@ -6,6 +6,7 @@ import msgspec
 
 from relay import __version__
 from relay.core.auth.sign_in import Entered
+from relay.core.auth.tokens import token_hash
 from relay.core.relay import Relay
 from relay.keys import NO_DEVICE
 from relay.net.http.caller import Caller
@@ -48,7 +49,8 @@ class SessionPage:
     async def show(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         """Return the signed-in user and the limits; renew a browser's cookie."""
         if caller.signed_in is None:
-            raise caller.unauthorized(signIn=self._sign_in.ways())
+            disabled = self._is_disabled(session_cookie(request, secure=caller.by_tls) or "")
+            raise caller.unauthorized(signIn=self._sign_in.ways(), **({"disabled": True} if disabled else {}))
         user = self._relay.state.users[caller.user]
         who: dict[str, object] = {
             "userId": user.id,
@@ -61,6 +63,12 @@ class SessionPage:
             return json_response(who)
         token = session_cookie(request, secure=caller.by_tls) or ""
         return json_response(who, headers=self._cookies(token, caller))
+
+    def _is_disabled(self, token: str) -> bool:
+        """Whether a token is of a user who is disabled, and nothing else keeps its device out."""
+        state = self._relay.state
+        device = state.device_keys.get(token_hash(token))
+        return device is not None and state.users[state.devices[device].user].disabled
 
     def _limits(self) -> dict[str, JsonValue]:
         """Return the limits for a client, in bytes, characters and counts."""

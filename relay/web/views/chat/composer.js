@@ -7,8 +7,9 @@ import { reportLoading } from "../../actions/store.js";
 import { LONGEST_MESSAGE, composing, dialog, route, state } from "../../signals.js";
 import { t } from "../../i18n/i18n.js";
 import { lastOwnEditable } from "../../model/messages.js";
+import { editKey } from "../../model/state.js";
 import { drawnMessage } from "../../model/timeline.js";
-import { begunEdit, editKey } from "../../model/writing.js";
+import { begunEdit } from "../../model/writing.js";
 import { sayQuote } from "./message.js";
 import { html, Icon, IconButton, isTouch, submits } from "../parts.js";
 
@@ -39,6 +40,14 @@ function lastPart(path) {
   } catch {
     return part;
   }
+}
+
+/** The files that are pasted in place of a text. */
+export function filesPasted(event) {
+  const files = [...(event.clipboardData?.files ?? [])];
+  if (files.length === 0 || saysMoreThanNames(event.clipboardData, files)) return null;
+  event.preventDefault();
+  return files;
 }
 
 export class Composer extends Component {
@@ -250,10 +259,8 @@ export class Composer extends Component {
   };
 
   onPaste = (event) => {
-    const files = [...(event.clipboardData?.files ?? [])];
-    if (files.length === 0 || saysMoreThanNames(event.clipboardData, files)) return;
-    event.preventDefault();
-    pickFiles(this.props.chatId, files);
+    const files = filesPasted(event);
+    if (files) pickFiles(this.props.chatId, files);
   };
 
   onPick = (event) => {

@@ -2,14 +2,15 @@
 import { Component } from "preact";
 import { back, openPanel } from "../../actions/navigation.js";
 import { lossText, tell } from "../../actions/notices.js";
-import { reportLoading } from "../../actions/store.js";
 import { dialog, route, state, trouble } from "../../signals.js";
 import { formatAgo, t } from "../../i18n/i18n.js";
 import { mayWrite, nameOf, presenceOf, typeOf } from "../../model/state.js";
 import { chatName, titleOf, typingText } from "../chatlist.js";
 import { Composer, pickFiles } from "./composer.js";
 import { MessageList } from "./messagelist.js";
-import { Avatar, Bot, html, IconButton, Name } from "../parts.js";
+import { Avatar, Bot, html, IconButton, lazy, Name } from "../parts.js";
+
+const Closed = lazy(() => import("./closed.js"), "Closed");
 
 /** Dragged files have left when nothing was heard of them for this many ms. */
 const DRAG_ENDS = 700;
@@ -37,12 +38,6 @@ function Subtitle({ chat, chatId }) {
   if (lastSeen) return t("presence.lastSeen", { when: formatAgo(lastSeen) });
   // Unknown for people without a common chat.
   return presence ? t("presence.offline") : `@${now.people.get(chatId)?.username ?? chatId}`;
-}
-
-/** How a chat was lost, in place of the composer; this device's copy stays until the person dismisses it. */
-function Lost({ chat }) {
-  return html`<div class="read-only lost"><p>${lossText(chat)}</p>
-    <button type="button" class="link" onClick=${() => import("../../actions/restarts.js").then(({ forgetChat }) => forgetChat(chat.id), reportLoading)}>${t("chat.forget")}</button></div>`;
 }
 
 function Header({ chat, chatId }) {
@@ -110,7 +105,7 @@ export class Conversation extends Component {
       onDragOver=${this.onDragOver} onDragLeave=${this.onDragLeave} onDrop=${this.onDrop}>
       <${Header} chat=${chat} chatId=${chatId} />
       <${MessageList} chatId=${chatId} />
-      ${chat?.gone ? html`<${Lost} chat=${chat} />` : writable ? html`<${Composer} chatId=${chatId} chat=${chat} />` : html`<p class="read-only">${t("chat.readOnly")}</p>`}
+      ${writable ? html`<${Composer} chatId=${chatId} chat=${chat} />` : html`<${Closed} chatId=${chatId} />`}
       ${dragging && writable ? html`<div class="drop"><p>${t("upload.drop")}</p></div>` : null}
     </section>`;
   }

@@ -2,15 +2,17 @@
 import { Component } from "preact";
 import { draftAt, keepDraft } from "../../actions/drafts.js";
 import { explain, tell } from "../../actions/notices.js";
-import { isReadable, send } from "../../actions/outbox.js";
+import { send } from "../../actions/outbox.js";
+import { isReadable } from "../../actions/outbox/uploads.js";
 import { LONGEST_MESSAGE, composing, dialog, session, state } from "../../signals.js";
 import { formatSize, t } from "../../i18n/i18n.js";
+import { captionKey } from "../../model/state.js";
 import { sizeParts } from "../../model/text.js";
-import { captionKey } from "../../model/writing.js";
 import { RequestError } from "../../net/socket.js";
 import { upload } from "../../net/upload.js";
 import { titleOf } from "../chatlist.js";
 import { Modal } from "../frames.js";
+import { filesPasted, pickFiles } from "./composer.js";
 import { html, Icon, isTouch, Name, submits } from "../parts.js";
 
 const close = () => (dialog.value = null);
@@ -71,13 +73,16 @@ function refuse(failures) {
 
 /**
  * Open the dialog for files chosen in a chat. It opens before they are read, which may take long: by then the user may
- * be in another chat. Report files that cannot be sent, and names of folders among them.
+ * be in another chat. If it is open, they are added to those in it. Report files that cannot be sent, and names of
+ * folders among them.
  */
 export function offer(chatId, chosen, folders) {
   const refused = chosen.map((file) => refusalOf(file, folders));
   refuse(refused);
   const good = chosen.filter((_, at) => !refused[at]);
-  if (good.length > 0) dialog.value = { name: "files", chatId, chosen: good };
+  if (good.length === 0) return;
+  const { name, chatId: to, chosen: before } = dialog.value ?? {};
+  dialog.value = { name: "files", chatId, chosen: name === "files" && to === chatId ? [...before, ...good] : good };
 }
 
 /** Files about to be sent, with a caption. */
@@ -86,23 +91,38 @@ export class Files extends Component {
 
   componentDidMount() {
     this.field.value = draftAt(captionKey(this.props.chatId))?.text ?? "";
-    this.reading = this.read();
+    this.reading = this.read(this.props.chosen);
   }
 
-  /** Leave out unreadable files and those too many, and measure pictures. */
-  async read() {
+  componentDidUpdate({ chosen: before }) {
     const { chosen } = this.props;
+    if (chosen !== before) this.reading = this.reading.then(() => this.read(chosen.slice(before.length)));
+  }
+
+  /** Add chosen files, but unreadable ones and those too many, and measure pictures. */
+  async read(chosen) {
     const readable = await Promise.all(chosen.map(isReadable));
     const good = chosen.filter((_, at) => readable[at]);
-    const files = good.slice(0, MOST_FILES);
-    const shapes = await Promise.all(files.map(shapeOf));
+    const before = this.state.files ?? [];
+    const added = good.slice(0, MOST_FILES - before.length);
+    const shapes = await Promise.all(added.map(shapeOf));
     if (this.closed) return;
     refuse(chosen.filter((_, at) => !readable[at]).map(({ name }) => ({ code: "file_unreadable", name })));
-    if (good.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
-    files.forEach((file, at) => (file.shape = shapes[at]));
+    if (good.length > added.length) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
+    added.forEach((file, at) => (file.shape = shapes[at]));
+    const files = [...before, ...added];
     if (files.length === 0) close();
-    else this.setState({ files });
+    else await new Promise((resolve) => this.setState({ files }, resolve));
   }
+
+  onPaste = (event) => {
+    const files = filesPasted(event);
+    if (files) pickFiles(this.props.chatId, files);
+  };
+
+  onDrop = (event) => {
+    if (event.dataTransfer?.types.includes("Files")) pickFiles(this.props.chatId, event.dataTransfer);
+  };
 
   componentWillUnmount() {
     this.closed = true;
@@ -138,10 +158,15 @@ export class Files extends Component {
       return;
     }
     this.setState({ busy: true });
-    await this.reading;
-    const { files } = this.state;
-    const lost = files && (await this.lostFile());
-    if (this.closed || !files) return;
+    let files;
+    let lost;
+    do {
+      await this.reading;
+      ({ files } = this.state);
+      lost = files && (await this.lostFile());
+      if (this.closed || !files) return;
+      // More may have been added meanwhile.
+    } while (files !== this.state.files);
     if (lost) {
       this.setState({ busy: false, failure: explain({ code: "file_unreadable", name: lost.name }) });
       return;
@@ -157,7 +182,7 @@ export class Files extends Component {
   render({ chatId, chosen }, { failure, busy, files }) {
     const title = t("upload.title", { count: (files ?? chosen).length });
     const to = t("upload.to", { name: titleOf(state.value, chatId) });
-    return html`<${Modal} label="${title}. ${to}" onClose=${close}>
+    return html`<${Modal} label="${title}. ${to}" onClose=${close} onPaste=${this.onPaste} onDrop=${this.onDrop}>
       <h2>${title}</h2><p>${to}</p>
       <div class="files" role="group" tabindex="0" aria-label=${title} aria-busy=${!files}>${files ? null : html`<span class="spinner"></span>`}${files?.map((file) => /^image\//.test(file.type) && file.shape?.width
         ? html`<img src=${this.url(file)} alt=${file.name} />`
