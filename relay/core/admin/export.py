@@ -210,7 +210,7 @@ class _Messages:
         last = self._last.get(chat)
         for _, user in due:
             if last is None and (before is not None or not self._state.members[chat][user].hidden):
-                # What they had cleared is gone, and a later message has brought the dialog back into their list.
+                # The cleared messages are gone, and a later one has brought the dialog back into the list.
                 continue
             place, pair = self._place(chat)
             record = control.Record(
