@@ -1,7 +1,7 @@
 """A relay's export survives a round trip: from a random store into an empty directory, and out again.
 
 The only differences are the ids of files (secrets that the relay generates) and the time of the export.
-It is over 400 lines, because the life of a random store is one thing.
+Longer than other modules: the life of a random store is one subject.
 """
 
 import json
