@@ -1,6 +1,7 @@
 """The `relay` command: `serve` goes straight to the relay, everything else through the command line."""
 
 import os
+import signal
 import sys
 
 UMASK = 0o027
@@ -24,9 +25,12 @@ def _run() -> None:
     arguments = sys.argv[1:]
     # A relay runs for months and should not carry the command line's libraries with it.
     if arguments[:1] == ["serve"] and not {"--help", "-h"} & set(arguments):
+        # By default SIGHUP would end it, and the imports take most of a start.
+        reloads: list[bool] = []
+        signal.signal(signal.SIGHUP, lambda *_: reloads.append(True))
         from relay.serve import main as serve
 
-        sys.exit(serve(arguments[1:]))
+        sys.exit(serve(arguments[1:], early_reloads=reloads))
     from relay.cli.app import run
 
     run()

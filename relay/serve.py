@@ -70,13 +70,20 @@ EXPECTED_ERRORS = (*FAULTS, NoDirectory, CannotServe, AuthorityError, WrongSetti
 """Errors that a person can fix: reported in one line, without a traceback."""
 
 
-def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning | None = None) -> int:
+def main(
+    arguments: Sequence[str],
+    tuning: Tuning | None = None,
+    net: NetTuning | None = None,
+    *,
+    early_reloads: Sequence[bool] = (),
+) -> int:
     """Run the relay until a signal stops it.
 
     Args:
         arguments: the arguments after `relay serve`.
         tuning: see `open_relay`.
         net: see `Server`.
+        early_reloads: SIGHUPs that came before.
 
     Returns:
         The exit code.
@@ -87,6 +94,7 @@ def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning 
     repeats = logs.set_up("info")
     # By default SIGHUP would end a relay that is still starting, which may take minutes: an upgrade, a full disk.
     signal.signal(signal.SIGHUP, lambda *_: _early_reloads.append(True))
+    _early_reloads.extend(early_reloads)
     # When systemd's watchdog ends a relay, the journal gets a traceback of where it hung.
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -169,7 +177,9 @@ async def serve(
         _tune_garbage_collector()
         served.note(data, runtime_directory())
         certificates = (
-            Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
+            Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time, relay.clock.credible)
+            if settings.tls.on
+            else None
         )
         server = Server(relay, listeners, certificates, net, most_connections=limit)
         async with trio.open_nursery() as nursery:

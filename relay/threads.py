@@ -48,14 +48,17 @@ async def run(
         raise
 
 
-async def run_own(work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-    """Do the relay's own work on its disk in a thread that uploads and downloads cannot occupy. Raises as `run`."""
+async def run_own(work: Callable[[*Arguments], T], *arguments: *Arguments, abandon: bool = False) -> T:
+    """Do the relay's own work on its disk in a thread that uploads and downloads cannot occupy.
+
+    See `run` for its arguments and errors.
+    """
     try:
         limiter = _OWN.get()
     except LookupError:
         limiter = trio.CapacityLimiter(OWN_THREADS)
         _OWN.set(limiter)
-    return await run(work, *arguments, limiter=limiter)
+    return await run(work, *arguments, limiter=limiter, abandon=abandon)
 
 
 async def clean_up(work: Callable[[*Arguments], object], *arguments: *Arguments) -> None:

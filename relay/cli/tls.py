@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.control_client import ask_running
+from relay.cli.control_client import ask, ask_running
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, say, when
 from relay.protocol.control.table import STATUS_SHOW
 from relay.settings import data_directory
-from relay.store.files.directory import about_file, make
+from relay.store.files.directory import STORE, about_file, is_there, make
 
 app = typer.Typer(help="A certificate of the relay's own.", no_args_is_help=True)
 
@@ -40,7 +40,7 @@ def init(
 
     directory = data_directory(data)
     authority = Authority(directory / FOLDER)
-    now = dt.datetime.now(dt.UTC)
+    now = _credible_now(directory)
     with _plainly(directory):
         make(directory)
         authority.recover()
@@ -73,6 +73,18 @@ def show(data: Data = None, json: Json = False) -> None:
     directory = data_directory(data)
     with _plainly(directory):
         _show(directory, json=json)
+
+
+def _credible_now(data: Path) -> dt.datetime:
+    """Return the time: the relay's while the machine's clock is ahead and nothing vouches for it."""
+    from relay.protocol import control
+
+    now = dt.datetime.now(dt.UTC)
+    with suppress(Failure, OSError):
+        if is_there(data / STORE):
+            ahead = ask(data, STATUS_SHOW, control.Empty()).clock_ahead
+            return now - dt.timedelta(seconds=ahead)
+    return now
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from relay.core.admin.importing.imports import IMPORT_CURSOR
 from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import Tokens
-from relay.core.clock.clock import Clock, RelayClock
+from relay.core.clock.clock import HOUR_MS, Clock, RelayClock
 from relay.core.clock.proof import machine_proof
+from relay.core.clock.steps import Step, Steps
 from relay.core.delivery.announcements import Frame
 from relay.core.delivery.catch_up import CatchUp, EmptyEntries
 from relay.core.delivery.chat_lists import ChatLists
@@ -30,9 +31,11 @@ from relay.core.limits.user_limits import UserLimits
 from relay.core.maintenance.disk_room import DiskRoom
 from relay.core.maintenance.retention import Retention
 from relay.core.maintenance.statistics import Statistics
+from relay.core.model import changes
 from relay.core.model.recovery import load_state
 from relay.core.model.snapshot import DirtyRows
 from relay.core.model.state import State
+from relay.core.rules.commands import ADMIN, StepClock
 from relay.core.service.acknowledgements import Acknowledgements, PendingAcknowledgements
 from relay.core.service.device_uses import device_uses
 from relay.core.service.dispatch import Service
@@ -40,8 +43,9 @@ from relay.core.service.handlers import HANDLERS
 from relay.core.service.search import Searches
 from relay.core.tuning import Tuning
 from relay.exception_groups import ungrouped
-from relay.keys import Seconds
+from relay.keys import NO_DEVICE, DeviceKey, Seconds, UnixMs
 from relay.settings import LimitsSection, Settings
+from relay.store.command import Command
 from relay.store.data_dir import empty, written_by
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory
@@ -59,6 +63,8 @@ logger = logging.getLogger(__name__)
 LOOKUP_CACHE_KIB = 500
 """KiB of the page cache of the connection that looks up facts: these are spread over the whole log and seldom
 repeat."""
+PROVED_CURSOR = DeviceKey(-1)
+"""A cursor without a device: its `seen` is the time until which the clock that stamped the log was right."""
 READ_SECONDS = 10.0
 """Seconds after which a reading statement is interrupted: each is bounded, so the disk must be hanging."""
 CHECKPOINT_CACHE_KIB = 100
@@ -196,10 +202,28 @@ class Relay:
         """Send due announcements, and chat lists that changed a while ago; `now` is trio's time."""
         for user, chat in self.hub.tick(now):
             self._empty_entries.request(user, chat)
+        self._note_proof(self.clock.proved_until, least=HOUR_MS)
+
+    def watch_clock(self) -> None:
+        """Record the steps of the clock from now on, and until when it was right."""
+        if PROVED_CURSOR not in self.log.cursors:
+            self.log.keep_cursor(PROVED_CURSOR, self.state.seq, self.clock.proved_until)
+        self.clock.record_to(self._record_step)
+
+    def _record_step(self, step: Step) -> None:
+        self.log.append(Command(self.clock(), ADMIN, NO_DEVICE, StepClock(*step)), lambda _outcome: None)
+
+    def _note_proof(self, proved: UnixMs, *, least: int) -> None:
+        """Write down until when the clock was right, if that is more than `least` milliseconds later than noted."""
+        noted = self.log.cursors.get(PROVED_CURSOR, (0, 0))[1]
+        # What is already on disk covers a log without later entries.
+        if proved - noted > least and self.state.at > noted:
+            self.log.keep_cursor(PROVED_CURSOR, self.state.seq, proved)
 
     def stop(self) -> None:
         """Stop accepting commands; `log.run` returns once everything queued is written."""
         if not self.log.stopping:
+            self._note_proof(self.clock.prove(), least=0)
             self.room.stop()
             self.log.stop()
 
@@ -271,6 +295,7 @@ async def open_relay(
                     await nursery.start(relay.log.run)
                     if spent:
                         reserve.keep_rest()
+                    relay.watch_clock()
                     await relay.room.begin()
                     try:
                         yield relay
@@ -328,7 +353,13 @@ async def _loaded(
     state, dirty = await load_state(connections.reading)
     cursors = await positions.cursors(connections.reading)
     _, import_began = cursors.get(IMPORT_CURSOR, (0, 0))
-    time.begin(max(state.at, import_began))
+    _, proved_until = cursors.get(PROVED_CURSOR, (0, None if state.seq else 0))
+    steps = Steps(
+        Step(change.since, change.before, change.by)
+        for change in map(changes.decode, await positions.clock_steps(connections.reading))
+        if isinstance(change, changes.ClockStepped)
+    )
+    time.begin(max(state.at, import_began), proved_until=proved_until, steps=steps)
     return Relay(data, connections, state, dirty, cursors, time, frame, settings, reserve, runtime or Runtime(), tuning)
 
 

@@ -12,6 +12,7 @@ from msgspec import inspect
 from relay.settings.catalog import VARIABLE_PREFIX, Setting, declared, toml_value
 from relay.settings.errors import WrongSettings
 from relay.settings.locations import INSTALLED_FILE
+from relay.settings.regular_files import check_regular
 from relay.settings.sections import Section, Settings, SettingValue
 from relay.settings.suggestions import nearest
 from relay.unicode import addresses
@@ -135,6 +136,7 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, object]:
     import tomllib
 
     try:
+        check_regular(path)
         # Windows editors may add a byte order mark, or use another encoding.
         tree = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:

@@ -26,6 +26,8 @@ SIGN_IN: Final = 10
 """Invites and passwords."""
 FILE: Final = 11
 """A file was uploaded, or files that no message uses were deleted."""
+CLOCK: Final = 12
+"""The relay's time went ahead: earlier stamps were wrong."""
 
 KIND_NAMES: Final = {
     NEW: "new",
@@ -39,5 +41,6 @@ KIND_NAMES: Final = {
     NOTE: "note",
     SIGN_IN: "sign_in",
     FILE: "file",
+    CLOCK: "clock",
 }
 """Names for people."""

@@ -42,9 +42,13 @@ def test_expiry_of_the_certificate_is_reported(tmp_path: Path, monkeypatch: pyte
         findings = found(relay.data)
         assert findings["network"]["level"] == "good"
         assert findings["certificate"]["level"] == "good"
-        later = dt.datetime.now(tz=dt.UTC) + dt.timedelta(days=5_000)
-        monkeypatch.setattr("relay.cli.doctor.service.dt.datetime", _then(later))
+        now = dt.datetime.now(tz=dt.UTC)
+        monkeypatch.setattr("relay.cli.doctor.service.dt.datetime", _then(now + dt.timedelta(days=5_000)))
         assert found(relay.data)["certificate"]["level"] == "bad"
+        monkeypatch.setattr("relay.cli.doctor.service.dt.datetime", _then(now - dt.timedelta(days=50)))
+        ahead = found(relay.data)["certificate"]
+        assert ahead["level"] == "bad"
+        assert "authority begins on" in ahead["what"]
 
 
 def _then(moment: dt.datetime) -> type[dt.datetime]:

@@ -215,6 +215,19 @@ def test_reload_signal_does_not_end_a_starting_relay(tmp_path: Path) -> None:
         process.wait()
 
 
+def test_reload_signal_before_the_imports_does_not_end_the_relay(tmp_path: Path) -> None:
+    start = (
+        "import os, signal, sys; sys.argv = ['relay', 'serve', '--nonsense']; import relay.__main__ as command\n"
+        "class Importing:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'relay.serve': os.kill(os.getpid(), signal.SIGHUP)\n"
+        "sys.meta_path.insert(0, Importing()); command.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", start], capture_output=True, timeout=60, check=False)
+    assert ended.returncode == 2, "it came to its options"
+    assert b"--nonsense" in ended.stderr
+
+
 def test_data_directory_may_have_a_long_path(tmp_path: Path) -> None:
     # octos-org/octos#2248, mcdonc/klangk#1531: the control socket's path was too long for an address.
     data = tmp_path.joinpath(*["a-folder-within-another-one"] * 5)

@@ -4,6 +4,8 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 from relay.core.clock import proof
 from relay.core.clock.clock import DAY_MS as DAY
 from relay.core.relay import open_relay
+from relay.net.tls.authority import Authority
+from relay.net.tls.reading import read
 from relay.protocol.errors import RelayError
 from tests.faults.clock_machine import NOW, YEAR, Machine, add_people, faults_of, say
 from tests.support.command_line import done, run, running
@@ -194,3 +198,16 @@ def test_a_clock_that_jumps_both_ways_while_the_relay_runs(
         assert relay.log.read_text().count("nothing is deleted") == 2
         assert relay.log.read_text().count("believed again") >= 1
     done("check", data=data)
+
+
+def test_authority_is_dated_by_the_log_while_the_clock_is_ahead_and_nothing_vouches_for_it(
+    tmp_path: Path, wrong_clock: tuple[dict[str, str], Callable[[int], None]]
+) -> None:
+    pytest.importorskip("cryptography")
+    environment, jump = wrong_clock
+    data = tmp_path / "data"
+    done("user", "add", "anna", data=data)
+    jump(40 * 365 * 86_400)
+    command = [sys.executable, "-m", "relay", "tls", "init", "--data", str(data)]
+    subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
+    assert read(Authority(data / "tls").certificate).begins < time.time()

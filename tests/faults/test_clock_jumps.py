@@ -62,10 +62,12 @@ async def test_start_years_ahead_deletes_nothing_and_leaves_no_date_in_the_log(t
 
 async def test_relay_that_was_off_for_a_year_deletes_once_the_clock_is_verified(tmp_path: Path) -> None:
     machine = Machine()
+    machine.proof = "NTP"
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         await add_people(relay)
         for number in range(10):
             await say(relay, number)
+    machine.proof = None
     machine.wall += YEAR
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         assert (await relay.retention.prune()).removed == 0

@@ -337,3 +337,11 @@ def test_an_installed_settings_file_that_is_a_dangling_link_is_reported(tmp_path
     with pytest.raises(WrongSettings) as error:
         Loaded(options={}, environment={}, installed=file)
     assert str(error.value) == f"{file} is a link to {tmp_path / 'not-mounted.toml'}, which is not there"
+
+
+def test_a_pipe_in_place_of_the_settings_is_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    os.mkfifo(file)
+    with pytest.raises(WrongSettings, match="not a regular file"):
+        Loaded(file, options={}, environment={})
+    assert Loaded(Path(os.devnull), options={}, environment={}).settings.listen

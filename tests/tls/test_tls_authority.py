@@ -1,4 +1,7 @@
-"""The relay's own authority: its certificates, the names that it may certify, and renewal."""
+"""The relay's own authority: its certificates, the names that it may certify, and renewal.
+
+Longer than other modules: all tests share one authority, and what a client gets of it.
+"""
 
 import datetime as dt
 import errno
@@ -12,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import trio
 from cryptography import x509
 
 from relay.net.sockets import hostnames
@@ -304,7 +308,8 @@ def test_certificate_is_read_as_cryptography_reads_it(
         monkeypatch.delattr("ssl._ssl._test_decode_cert")
     leaf = load(made.leaf)
     ends = int(leaf.not_valid_after_utc.timestamp())
-    assert reading.read(made.leaf) == reading.Certificate(NAMES, ends, self_signed=False)
+    begins = int(leaf.not_valid_before_utc.timestamp())
+    assert reading.read(made.leaf) == reading.Certificate(NAMES, ends, self_signed=False, begins=begins)
     assert sorted(reading.read(made.leaf).names) == sorted(map(str, alternatives(leaf)))
     assert reading.read(made.certificate).self_signed
     (tmp_path / "damaged").write_bytes(b"-----BEGIN CERTIFICATE-----\nMIIB\n")
@@ -382,3 +387,49 @@ def test_a_key_that_does_not_match_its_certificate_is_replaced_at_the_next_start
     certificates = Certificates(tmp_path, TlsSection(names=NAMES))
     assert certificates.own
     assert made.key_matches
+
+
+@pytest.mark.parametrize("part", ["certificate", "key"])
+async def test_a_pipe_in_place_of_a_certificate_leaves_the_former_one_in_use(
+    made: Authority, tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificates = Certificates(tmp_path / "elsewhere", TlsSection(certificate=str(made.leaf), key=str(made.leaf_key)))
+    before = served(certificates)
+    file = made.leaf if part == "certificate" else made.leaf_key
+    content = file.read_bytes()
+    file.unlink()
+    os.mkfifo(file)
+    with trio.fail_after(20):
+        await certificates.check()
+    assert "not a regular file" in caplog.text
+    assert served(certificates) == before
+    file.unlink()
+    file.write_bytes(content)
+    made.issue(NAMES, NOW)
+    await certificates.check()
+    assert served(certificates) != before
+
+
+def test_a_certificate_that_begins_in_the_future_is_renewed_by_a_credible_clock_alone(
+    made: Authority, tmp_path: Path
+) -> None:
+    made.issue(made.permitted(tls.certificate_names(NAMES)), NOW + dt.timedelta(days=300))
+
+    def begins(*, credible: bool) -> dt.datetime:
+        now = int(NOW.timestamp() * 1_000)
+        Certificates(tmp_path, TlsSection(), clock=lambda: now, credible=lambda: credible)
+        return load(made.leaf).not_valid_before_utc
+
+    assert begins(credible=False) > NOW, "the clock may be behind"
+    assert begins(credible=True) < NOW
+    assert load(made.certificate).not_valid_before_utc < NOW, "devices go on trusting the authority"
+
+
+def test_an_authority_that_begins_in_the_future_is_named_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Authority(tmp_path / "tls").make(NAMES, NOW + dt.timedelta(days=300))
+    now = int(NOW.timestamp() * 1_000)
+    Certificates(tmp_path, TlsSection(), clock=lambda: now)
+    assert "not valid before 2027-11-10" in caplog.text
+    assert "tls init --again" in caplog.text

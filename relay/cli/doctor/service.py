@@ -42,21 +42,55 @@ def running(data: Path, status: control.Status | None) -> Finding:
 
 
 def certificate(subject: Subject) -> Iterator[Finding]:
-    """Check when the certificate expires."""
+    """Check when the certificate, and the relay's own authority, begin and end."""
+    from relay.net.tls.authority import AUTHORITY
+    from relay.net.tls.certificates import FOLDER
+    from relay.net.tls.reading import read
+
     url = urlsplit(subject.status.url or "") if subject.status else None
     openssl = shutil.which("openssl")
     if url is None or url.scheme != "wss" or openssl is None:
         return
     pem = ssl.get_server_certificate((url.hostname or "127.0.0.1", url.port or 443), timeout=CHECK_SECONDS)
-    answer = run_tool(openssl, "x509", "-noout", "-enddate", stdin=pem) or ""
-    ends = dt.datetime.strptime(answer.partition("=")[2], "%b %d %H:%M:%S %Y %Z").replace(tzinfo=dt.UTC)
-    left = (ends - dt.datetime.now(tz=dt.UTC)).total_seconds()
-    if left < 0:
+    answer = run_tool(openssl, "x509", "-noout", "-startdate", "-enddate", stdin=pem) or ""
+    begins, ends = (
+        dt.datetime.strptime(line.partition("=")[2], "%b %d %H:%M:%S %Y %Z").replace(tzinfo=dt.UTC)
+        for line in answer.splitlines()
+    )
+    now = dt.datetime.now(tz=dt.UTC)
+    left = (ends - now).total_seconds()
+    made_by = subject.data / FOLDER / AUTHORITY
+    if _serves_own(pem, subject.data) and (first := read(made_by).begins) > now.timestamp():
+        yield Finding(
+            "certificate",
+            "bad",
+            f"its authority begins on {dt.datetime.fromtimestamp(first, dt.UTC):%Y-%m-%d}: no browser accepts it yet",
+            "Set the clock if it is wrong. If it is right: `relay tls init --again`, and have devices trust that one.",
+        )
+    elif begins > now:
+        yield Finding(
+            "certificate",
+            "bad",
+            f"it begins on {begins:%Y-%m-%d}: no browser accepts it yet",
+            "Set the clock if it is wrong. If it is right, get another certificate: see `relay help tls`.",
+        )
+    elif left < 0:
         yield Finding("certificate", "bad", f"it ended on {ends:%Y-%m-%d}", "See `relay help tls`.")
     elif left < 14 * 86_400:
         yield Finding("certificate", "note", f"it ends on {ends:%Y-%m-%d}", "See `relay help tls`.")
     else:
         yield Finding("certificate", "good", f"good until {ends:%Y-%m-%d}")
+
+
+def _serves_own(pem: str, data: Path) -> bool:
+    """Return whether a certificate is the one that the relay's own authority made."""
+    from relay.net.tls.authority import AUTHORITY, LEAF
+    from relay.net.tls.certificates import FOLDER
+
+    try:
+        return pem.strip() in (data / FOLDER / LEAF).read_text() and (data / FOLDER / AUTHORITY).is_file()
+    except OSError:
+        return False
 
 
 def systemd(_subject: Subject) -> Iterator[Finding]:

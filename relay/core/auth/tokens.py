@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import trio
 
-from relay.core.clock.clock import Clock
+from relay.core.clock.clock import RelayClock
 from relay.core.model.entities import Device
 from relay.core.model.state import State
 from relay.keys import NO_DEVICE, NO_USER, DeviceKey, Seconds, UnixMs, UserKey
@@ -52,13 +52,13 @@ def proven_device(devices: Mapping[DeviceKey, Device], proof: str) -> Device | N
 class Tokens:
     """All valid tokens, and the user that each one signs in."""
 
-    def __init__(self, state: State, log: Log, clock: Clock, settings: AuthSection, most_temporary: int) -> None:
+    def __init__(self, state: State, log: Log, clock: RelayClock, settings: AuthSection, most_temporary: int) -> None:
         """Begin without temporary tokens.
 
         Args:
             state: the users and their devices.
             log: knows when each device was last connected.
-            clock: Unix milliseconds.
+            clock: Unix milliseconds; knows which stamps were too early.
             settings: after how many days a device has to sign in again.
             most_temporary: maximum temporary tokens; beyond it the oldest are dropped.
         """
@@ -116,7 +116,7 @@ class Tokens:
             return False
         now = self._clock()
         last = max(self._state.devices[device].created_at, self._log.cursors.get(device, (0, 0))[1])
-        return now - max(last, self._last_sign_in.get(device, 0)) > days * DAY_MS
+        return now - self._clock.made_at(max(last, self._last_sign_in.get(device, 0))) > days * DAY_MS
 
     def _note_use(self, device: DeviceKey) -> None:
         now = self._last_sign_in[device] = self._clock()

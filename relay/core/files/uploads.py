@@ -285,7 +285,9 @@ class Uploads:
         """
         while True:
             shown = list(set(attachments.photos(self._state)))
-            due = self._clock() if self._clock.credible() else stored_files.RELEASED
+            due = stored_files.RELEASED
+            if self._clock.credible():
+                due = max(due, self._clock.stamp_at(self._clock() - UNSENT_MS) + UNSENT_MS)
             loose = await stored_files.loose_files(self._reading, due, shown, UNUSED_FILES)
             if not loose:
                 return

@@ -47,6 +47,7 @@ ALWAYS: frozenset[type[Decidable]] = frozenset(
         commands.ForgetFiles,
         commands.NoteRestore,
         commands.TrustClock,
+        commands.StepClock,
         commands.AddDevice,
         commands.SignInByPassword,
         commands.UseInvite,

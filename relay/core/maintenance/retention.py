@@ -133,7 +133,7 @@ class Retention:
         """Remove the idempotency keys of removed messages once no client can still send them again."""
         if not self._clock.credible():
             return
-        before = self._clock() - REMEMBERED_MS
+        before = self._clock.stamp_at(self._clock() - REMEMBERED_MS)
         places = await prunable.removed_before(self._reading, before)
         for at in range(0, len(places), FORGOTTEN_KEYS):
             some = places[at : at + FORGOTTEN_KEYS]
@@ -235,7 +235,7 @@ class Retention:
         if not days or not self._clock.credible():
             return 0
         now = self._clock()
-        return await prunable.last_before(self._reading, now - days * DAY_MS, now)
+        return await prunable.last_before(self._reading, self._clock.stamp_at(now - days * DAY_MS), now)
 
     async def remove_entries(self, first: Seq, upto: Seq) -> int:
         """Remove messages and receipts between two entries, and return how many there were."""

@@ -169,6 +169,14 @@ class ClockTrusted(Change, frozen=True, tag="clockTrusted"):
     """The log's last time before."""
 
 
+class ClockStepped(Change, frozen=True, tag="clockStepped"):
+    """The log's time went ahead because its clock was behind: see `core.clock.steps.Step`."""
+
+    since: UnixMs
+    before: UnixMs
+    by: int
+
+
 class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     """An invite was made; `code_hash` is the SHA-256 of its code, in hexadecimal."""
 
@@ -182,6 +190,8 @@ class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     """Its destination: a group or channel to join, or a user to talk to."""
     by: UserKey = NO_USER
     """Its maker; the invite ends with their right to invite. 0 for the machine's admin and in older entries."""
+    made_at: UnixMs = 0
+    """0 in older entries."""
 
 
 class InviteUsed(Change, frozen=True, tag="inviteUsed"):
@@ -244,6 +254,7 @@ AnyChange = (
     | HistoryPruned
     | BackupRestored
     | ClockTrusted
+    | ClockStepped
     | InviteMade
     | InviteUsed
     | PasswordSet

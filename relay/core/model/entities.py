@@ -80,6 +80,8 @@ class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     chat: str = ""
     by: UserKey = NO_USER
     used: bool = False
+    made_at: UnixMs = 0
+    """0 if an earlier version made it."""
 
 
 class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):

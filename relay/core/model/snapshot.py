@@ -124,7 +124,7 @@ class StateRecovery:
                 return _with(entry, changes.UserChanged(key=change.key, counts_from=counts_from))
             case changes.PasswordSet() | changes.FileAdded():
                 return entry if self._users.get(change.user, 0) < seq else None
-            case changes.InviteMade() | changes.InviteUsed():
+            case changes.InviteMade() | changes.InviteUsed() | changes.ClockStepped():
                 return entry if self._invites < seq else None
             case changes.ClockTrusted():
                 late = (chat for key, chat in self._state.chats.items() if self._chats.get(key, 0) < seq)
@@ -220,7 +220,7 @@ class DirtyRows:
                 self.users.update(one.user for one in change.files)
             case changes.DeviceAdded() | changes.DeviceRevoked():
                 self.devices.add(change.key)
-            case changes.InviteMade() | changes.InviteUsed() | changes.ClockTrusted():
+            case changes.InviteMade() | changes.InviteUsed() | changes.ClockTrusted() | changes.ClockStepped():
                 self.invites = True
             case changes.HistoryPruned():
                 for one in change.chats:

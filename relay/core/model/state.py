@@ -443,6 +443,14 @@ class State:
             invite.expires_at -= back
 
     @_change.register
+    def _clock_stepped(self, change: changes.ClockStepped, _entry: Entry) -> None:
+        """Let invites that were made by a clock that was behind keep their remaining time."""
+        for invite in self.invites.values():
+            if change.since < invite.made_at <= change.before:
+                invite.made_at += change.by
+                invite.expires_at += change.by
+
+    @_change.register
     def _invite_made(self, change: changes.InviteMade, entry: Entry) -> None:
         self.invites = {key: known for key, known in self.invites.items() if known.expires_at > entry.at}
         self.invites[change.code_hash] = Invite(
@@ -452,6 +460,7 @@ class State:
             name=change.name,
             chat=change.chat,
             by=change.by,
+            made_at=change.made_at,
         )
 
     @_change.register

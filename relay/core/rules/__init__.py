@@ -88,6 +88,7 @@ _RULES: dict[type, Rule] = dict(
         commands.PruneHistory.decided_by(retention.prune_history),
         commands.NoteRestore.decided_by(retention.note_restore),
         commands.TrustClock.decided_by(retention.trust_clock),
+        commands.StepClock.decided_by(retention.step_clock),
         commands.MakeInvite.decided_by(sign_in.make_invite),
         commands.SignInByPassword.decided_by(sign_in.sign_in_by_password),
         commands.UseInvite.decided_by(sign_in.use_invite),

@@ -105,6 +105,14 @@ class TrustClock(msgspec.Struct, Decidable[Nothing], frozen=True):
     """An admin says that the machine's clock is right: the log goes on from the command's time, even if earlier."""
 
 
+class StepClock(msgspec.Struct, Decidable[Nothing], frozen=True):
+    """The clock was behind and is right now: see `core.clock.steps.Step`."""
+
+    since: UnixMs
+    before: UnixMs
+    by: int
+
+
 class MakeInvite(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
     """Make an invite; the log gets only the hash of its code."""
 

@@ -78,6 +78,12 @@ def trust_clock(draft: DraftBuilder, command: Command, _request: commands.TrustC
     return requests.Nothing()
 
 
+def step_clock(draft: DraftBuilder, command: Command, request: commands.StepClock) -> requests.Nothing:
+    """Record that stamps of a while are too early."""
+    draft.change(kinds.CLOCK, NO_CHAT, command, changes.ClockStepped(request.since, request.before, request.by))
+    return requests.Nothing()
+
+
 def add_file(draft: DraftBuilder, command: Command, request: commands.AddFile) -> Attachment:
     """Add a file that was uploaded."""
     draft.change(

@@ -95,6 +95,7 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
             name=request.name or "",
             chat=request.chat_id or "",
             by=command.user,
+            made_at=draft.at,
         ),
     )
     return requests.Nothing()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, read, require_cryptography
+from relay.settings.regular_files import check_regular
 from relay.store.files import replacing, scratch, tls_folder
 from relay.store.files.directory import is_there
 from relay.store.files.ownership import give_to
@@ -82,6 +83,8 @@ class Authority:
     def key_matches(self) -> bool:
         """Whether the key belongs to the certificate: they are two files, and a crash may have come in between."""
         try:
+            check_regular(self.leaf)
+            check_regular(self.leaf_key)
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.leaf, self.leaf_key)
         except ssl.SSLError:
             return False
@@ -195,6 +198,8 @@ class Authority:
 
         now = max(now, EARLIEST_TIME)
         try:
+            check_regular(self.certificate)
+            check_regular(self.directory / AUTHORITY_KEY)
             authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
             # An authority's key is of a type that can sign.
             signing = cast(
@@ -252,15 +257,22 @@ class Authority:
             )
         ]
 
-    def needs_renewal(self, names: Sequence[str], now: dt.datetime) -> bool:
-        """Return whether the certificate expires soon or lacks a name.
+    def needs_renewal(self, names: Sequence[str], now: dt.datetime, *, credible: bool = True) -> bool:
+        """Return whether the certificate expires soon, has yet to begin, or lacks a name.
+
+        Args:
+            names: the names that it should have.
+            now: the time.
+            credible: whether that is right; a certificate is not ahead of a clock that may be behind.
 
         Raises:
             AuthorityError: it cannot be read.
         """
         known = read(self.leaf)
-        left = known.ends - max(now, EARLIEST_TIME).timestamp()
-        return left < RENEW_DAYS * 86_400 or not set(map(canonical, names)) <= set(known.names)
+        at = max(now, EARLIEST_TIME).timestamp()
+        if known.ends - at < RENEW_DAYS * 86_400 or (credible and known.begins > at):
+            return True
+        return not set(map(canonical, names)) <= set(known.names)
 
 
 def _check(names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import datetime as dt
 import logging
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import trio
@@ -13,9 +13,10 @@ from relay import threads
 from relay.core.clock.clock import Clock, wall_clock
 from relay.net.sockets.hostnames import addresses, hostnames
 from relay.net.tls import reading
-from relay.net.tls.authority import Authority
+from relay.net.tls.authority import EARLIEST_TIME, Authority
 from relay.net.tls.reading import AuthorityError
 from relay.settings import TlsSection
+from relay.settings.regular_files import check_regular
 from relay.store.files.directory import about_file
 from relay.typed_command import line
 from relay.unicode.addresses import canonical
@@ -49,7 +50,12 @@ class Certificates:
     """The certificate in use."""
 
     def __init__(
-        self, data: Path, settings: TlsSection, listener: socket.socket | None = None, clock: Clock = wall_clock
+        self,
+        data: Path,
+        settings: TlsSection,
+        listener: socket.socket | None = None,
+        clock: Clock = wall_clock,
+        credible: Callable[[], bool] = lambda: True,
     ) -> None:
         """Load it.
 
@@ -58,6 +64,7 @@ class Certificates:
             settings: the section `tls`.
             listener: see `hostnames.lan_address`.
             clock: returns a time that is not in the future, Unix milliseconds.
+            credible: returns whether that time is right.
 
         Raises:
             AuthorityError: there is none, or it cannot be used.
@@ -69,6 +76,7 @@ class Certificates:
         self._missing: list[str] = []
         """Names and addresses of the relay that its authority may not certify."""
         self._clock = clock
+        self._credible = credible
         self.authority = Authority(data / FOLDER)
         self.own = not settings.certificate
         """Whether the relay's own authority issues the certificate."""
@@ -105,6 +113,8 @@ class Certificates:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         try:
+            check_regular(certificate)
+            check_regular(key)
             context.load_cert_chain(certificate, key, password=self._refuse_pass_phrase)
         except (OSError, ssl.SSLError) as error:
             why = _APART if isinstance(error, ssl.SSLError) and error.reason in _APART_REASONS else str(error)
@@ -121,14 +131,16 @@ class Certificates:
 
     def _renew(self) -> None:
         """Issue a new certificate if the current one expires soon or lacks a name or address."""
-        now = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC)
+        now, credible = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC), self._credible()
         try:
+            if credible:
+                self._warn_if_ahead(now)
             names = certificate_names([*self._settings.names, *self.authority.chosen_names], self._listener)
             fits = self.authority.key_matches
-            if fits and not self.authority.needs_renewal(names, now):
+            if fits and not self.authority.needs_renewal(names, now, credible=credible):
                 return
             permitted = self.authority.permitted(names)
-            if self.authority.needs_renewal(permitted, now) or not fits:
+            if self.authority.needs_renewal(permitted, now, credible=credible) or not fits:
                 with self.authority.locked():
                     self.authority.issue(permitted, now)
                 logger.info("made a new certificate for %s", ", ".join(permitted))
@@ -145,6 +157,16 @@ class Certificates:
         except OSError as error:
             # Its folder may be on another disk, or not be the relay's. The existing certificate may be good.
             logger.warning("cannot renew the certificate: %s", about_file(error, self.authority.directory))
+
+    def _warn_if_ahead(self, now: dt.datetime) -> None:
+        """Log that the authority has yet to begin. No certificate by it is valid before that."""
+        begins = reading.read(self.authority.certificate).begins
+        if begins > max(now, EARLIEST_TIME).timestamp():
+            logger.warning(
+                "the certificate's authority is not valid before %s: the clock was wrong when it was made: `%s`",
+                f"{dt.datetime.fromtimestamp(begins, dt.UTC):%Y-%m-%d}",
+                line("tls init --again", self._data),
+            )
 
     def refresh(self) -> None:
         """Renew the certificate if it is due, and load it for new connections if it changed.
@@ -169,7 +191,8 @@ class Certificates:
     async def check(self) -> None:
         """Refresh the certificate; if that fails, the former one stays in use."""
         try:
-            await threads.run_own(self.refresh)
+            # A file on a disk that hangs must not keep the relay from stopping.
+            await threads.run_own(self.refresh, abandon=True)
         except AuthorityError as error:
             logger.warning("the certificate stays as it was: %s", error)
         except OSError as error:

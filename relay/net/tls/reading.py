@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from relay.settings.regular_files import check_regular
 from relay.unicode.addresses import canonical
 
 
@@ -33,6 +34,8 @@ class Certificate(NamedTuple):
     """Unix seconds."""
     self_signed: bool = False
     """Whether it is self-signed."""
+    begins: int = 0
+    """Unix seconds."""
 
 
 class _Decoded(TypedDict, total=False):
@@ -40,6 +43,7 @@ class _Decoded(TypedDict, total=False):
 
     subject: object
     issuer: object
+    notBefore: str
     notAfter: str
     subjectAltName: Sequence[tuple[str, str]]
 
@@ -53,6 +57,7 @@ def read(path: Path) -> Certificate:
     decode: Callable[[str], _Decoded] | None = getattr(ssl._ssl, "_test_decode_cert", None)  # type: ignore[attr-defined]  # noqa: SLF001
     try:
         # The decoder does not say whether a file is missing or damaged.
+        check_regular(path)
         path.open("rb").close()
         if decode is None:
             return _read_by_library(path)
@@ -63,7 +68,8 @@ def read(path: Path) -> Certificate:
         raise AuthorityError(f"{path} cannot be read as a certificate: {error.strerror}") from None
     names = [canonical(name.strip()) for _, name in found.get("subjectAltName", ())]
     ends = int(ssl.cert_time_to_seconds(found["notAfter"]))
-    return Certificate(names, ends, self_signed=found.get("issuer") == found.get("subject"))
+    begins = int(ssl.cert_time_to_seconds(found["notBefore"]))
+    return Certificate(names, ends, self_signed=found.get("issuer") == found.get("subject"), begins=begins)
 
 
 def _read_by_library(path: Path) -> Certificate:
@@ -89,6 +95,7 @@ def _read_by_library(path: Path) -> Certificate:
         [canonical(str(one.value)) for one in names],
         int(found.not_valid_after_utc.timestamp()),
         self_signed=found.issuer == found.subject,
+        begins=int(found.not_valid_before_utc.timestamp()),
     )
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.store.damage import is_damage
-from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
+from relay.store.kinds import CLOCK, FIRST_CHANGE, LAST_RECEIPT, NOTE
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Rows, Statement
 
@@ -21,6 +21,10 @@ _FIRST_IN_CHAT = Statement(f"SELECT seq FROM log WHERE seq > 0 AND kind <= {LAST
 _NOTES = Statement(
     f"SELECT (SELECT max(seq) FROM log AS b WHERE b.seq < n.seq), n.seq FROM log AS n INDEXED BY log_change"
     f" WHERE n.kind >= {FIRST_CHANGE} AND n.kind = {NOTE} ORDER BY n.seq",
+    whole="once at the start, numbers of changes to users, chats and files",
+)
+_CLOCK_STEPS = Statement(
+    f"SELECT extra FROM log INDEXED BY log_change WHERE kind >= {FIRST_CHANGE} AND kind = {CLOCK} ORDER BY seq",
     whole="once at the start, numbers of changes to users, chats and files",
 )
 _FLUSHED = Statement("SELECT slice, seq FROM filed")
@@ -48,6 +52,11 @@ async def cursors(connection: Connection) -> dict[DeviceKey, tuple[Seq, UnixMs]]
     """
     rows = await connection.execute(_CURSORS)
     return {device: (seq, seen) for device, seq, seen in rows}
+
+
+async def clock_steps(connection: Connection) -> list[str]:
+    """Read the steps of the clock: each entry's change, as JSON."""
+    return [extra for (extra,) in await connection.execute(_CLOCK_STEPS)]
 
 
 class LogEnds(NamedTuple):

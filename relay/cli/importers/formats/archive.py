@@ -77,7 +77,7 @@ class Archive:
         self.unpacked = 0
         """The total stated size of all files in an archive, in bytes."""
         self.skipped: list[str] = []
-        """Links to other places and what else is no file, by name."""
+        """Members that are not files, such as links to other places, by name."""
         self.recoded: list[str] = []
         """Files that are not in UTF-8 and were read as cp1252."""
         try:

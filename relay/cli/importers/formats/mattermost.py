@@ -369,8 +369,8 @@ def _quoted(name: str) -> str:
 def _key(post: _Reply, chat: str, line: str, ordinals: Ordinals) -> str:
     """Make the client id of a post from its author, time and chat, so that a later export has the same one.
 
-    What it says is no part of it, as an edit changes that; it only tells posts of the same millisecond apart, which are
-    numbered in the order of the export. For a post without a date, the line replaces the chat.
+    Its text is left out, since an edit changes it. Posts of the same millisecond are numbered in the order of the
+    export by their texts. For a post without a date, the line replaces the chat.
     """
     at = moment(post.create_at)
     if at is None:
