@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from relay.protocol import addresses
 from relay.protocol.base import (
     FILENAME_CHARACTERS,
     MAX_SAFE_INTEGER,
@@ -18,6 +17,7 @@ from relay.protocol.base import (
     Users,
     Wire,
 )
+from relay.unicode import addresses
 
 ChatType = Literal["dialog", "group", "channel", "favorites", "ai"]
 MessageStatus = Literal["read", "unread", "undelivered", "deleted"]

@@ -24,6 +24,10 @@ class Setting(NamedTuple):
     """Whether a change takes effect only at the next start."""
     networks: bool = False
     """Whether the value is a list of addresses and networks."""
+    hosts: bool = False
+    """Whether the value is a list of host names."""
+    web_address: bool = False
+    """Whether the value is a web address without a path."""
 
     @property
     def variable(self) -> str:
@@ -38,6 +42,8 @@ class _Described(msgspec.Struct, rename="camel"):
     unit: str = ""
     at_start: bool = False
     networks: bool = False
+    hosts: bool = False
+    web_address: bool = False
 
 
 def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iterator[Setting]:
@@ -56,7 +62,8 @@ def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iter
             kind = kind.type
         default: SettingValue = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
         said = msgspec.convert(meta, _Described)
-        yield Setting(key, kind, default, said.description, said.unit, said.at_start, said.networks)
+        marks = said.at_start, said.networks, said.hosts, said.web_address
+        yield Setting(key, kind, default, said.description, said.unit, *marks)
 
 
 def toml_value(value: object) -> str:

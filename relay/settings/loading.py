@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from relay.settings.locations import INSTALLED_FILE
 from relay.settings.regular_files import check_regular
 from relay.settings.sections import Section, Settings, SettingValue
 from relay.settings.suggestions import nearest
+from relay.unicode import addresses
 
 NOT_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
 """Variables that name places instead of settings."""
@@ -97,6 +99,12 @@ class Loaded:
             if known[key].networks:
                 assert isinstance(value, list)
                 _check_networks(key, value, source)
+            if known[key].hosts:
+                assert isinstance(value, list)
+                _check_hosts(key, value, source)
+            if known[key].web_address:
+                assert isinstance(value, str)
+                _check_web_address(key, value, source)
         return msgspec.convert(_tree(given), Settings, strict=False), sources
 
     def _file_name(self, _key: str) -> str:
@@ -140,10 +148,29 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, object]:
     except UnicodeDecodeError:
         raise WrongSettings(f"{path} is not in UTF-8, as TOML must be: save it so") from None
     except tomllib.TOMLDecodeError as error:
-        raise WrongSettings(f"{path} is not valid TOML: {error}") from None
+        raise WrongSettings(f"{path} is not valid TOML{_toml_mistake(str(error))}") from None
     found: dict[str, object] = {}
     _flatten(tree, "", known, found, path)
     return found
+
+
+_TOML_MISTAKES = (
+    (re.compile("Cannot|Duplicate"), "this section or setting is there already"),
+    (re.compile("Invalid value"), "a value is expected: a number, true, false, a list in [ ], or a text in quotes"),
+    (re.compile("Expected '='|Invalid statement|initial character"), "`name = value` or `[section]` is expected"),
+    (re.compile("Unescaped|Escaped"), r"in double quotes \ begins a sign of its own: write \\, or single quotes"),
+    (re.compile("Illegal|Found"), "there is a character that cannot be there"),
+    (re.compile("Unterminated|Unclosed|Expected"), "a quote, a bracket or a line break is missing"),
+    (re.compile(""), "this is a mistake"),
+)
+_TOML_PLACE = re.compile(r"\(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+
+
+def _toml_mistake(error: str) -> str:
+    """Say where and what a mistake is, in our words; the library's texts are for programmers."""
+    place = _TOML_PLACE.search(error)
+    where = "" if place is None else f" at line {place['line']}" if place["line"] else " at its end"
+    return f"{where}: {next(words for kind, words in _TOML_MISTAKES if kind.match(error))}"
 
 
 def _flatten(
@@ -179,7 +206,7 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, Settin
             )
             raise WrongSettings(f"the variable {name} is unknown{_hint(variable)}")
         several = isinstance(setting.kind, inspect.ListType)
-        found[setting.key] = [part.strip() for part in text.split(",")] if several else text
+        found[setting.key] = [one for part in text.split(",") if (one := part.strip())] if several else text
     return found
 
 
@@ -192,6 +219,29 @@ def _check_networks(key: str, networks: list[str], source: str) -> None:
                 raise WrongSettings(
                     f"{source}: {key}: must be addresses and networks as in 192.168.1.0/24, not {one!r}"
                 ) from None
+
+
+def _check_hosts(key: str, names: list[str], source: str) -> None:
+    """Refuse what the rule of hosts does not take: a request that names it would be refused nevertheless."""
+    for one in names:
+        name = one.removeprefix("*.")
+        host, _ = addresses.split_host(name)
+        if one != "*" and not addresses.is_address(one) and (not host or (":" in name and not name.endswith("]"))):
+            raise WrongSettings(
+                f"{source}: {key}: must be host names as in chat.example.org or *.example.org, without http:// and"
+                f" without a port, not {one!r}"
+            )
+
+
+def _check_web_address(key: str, url: str, source: str) -> None:
+    """Refuse an address that browsers would not open, or that has more than a scheme, a host and a port."""
+    parsed = addresses.parse(url)
+    rest = url.partition("://")[2].removesuffix("/")
+    if url and (parsed is None or any(one in rest for one in "/?#@\\")):
+        raise WrongSettings(
+            f"{source}: {key}: must be an address that browsers open, as in https://chat.example.org or"
+            f" http://10.0.0.5:8080, without a path, not {url!r}"
+        )
 
 
 def _check(key: str, given: object, source: str, *, strict: bool) -> SettingValue:

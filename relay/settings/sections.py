@@ -11,6 +11,12 @@ AT_START = {"atStart": True}
 NETWORKS = {"networks": True}
 """Marks a list of addresses and networks."""
 
+HOSTS = {"hosts": True}
+"""Marks a list of host names."""
+
+WEB_ADDRESS = {"webAddress": True}
+"""Marks a web address without a path."""
+
 
 MAX_BYTES = 2**53 - 1
 """Bytes that a setting may name at most: the largest number that every program reads exactly, and SQLite can add to."""
@@ -88,7 +94,7 @@ class HttpSection(Section):
         Meta(
             description="Where browsers reach the relay, for links: https://chat.example.org;"
             " empty for the machine's address.",
-            pattern=r"^$|^https?://[^/]+$",
+            extra=WEB_ADDRESS,
         ),
     ] = ""
     hosts: Annotated[
@@ -97,7 +103,7 @@ class HttpSection(Section):
             description="Host names of this relay besides the machine's own. Requests for others are refused, "
             "since a foreign page could be behind them. *.example.org allows all names within "
             "example.org, * any name.",
-            extra=AT_START,
+            extra=AT_START | HOSTS,
         ),
     ] = msgspec.field(default_factory=list)
     metrics_from: Annotated[

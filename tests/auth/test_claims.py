@@ -8,8 +8,8 @@ import pytest
 from relay.net.http.proxies import Networks, client_address, was_forwarded
 from relay.net.sockets.hostnames import same_origin
 from relay.protocol import control
-from relay.protocol.addresses import split_host
 from relay.settings import AuthSection, HttpSection, Settings
+from relay.unicode.addresses import split_host
 from tests.support.http_relay import http_relay, read_all, upgrade
 
 EVIL = {"Host": "evil.example", "Origin": "http://evil.example"}

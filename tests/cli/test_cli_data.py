@@ -48,7 +48,7 @@ def test_an_invalid_settings_file_is_reported_by_every_command(
     file.write_text("listen = [")
     monkeypatch.setenv("RELAY_CONFIG", str(file))
     (tmp_path / "data").mkdir()
-    assert said(*command, data=tmp_path / "data").startswith(f"{file} is not valid TOML: ")
+    assert said(*command, data=tmp_path / "data").startswith(f"{file} is not valid TOML")
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,23 @@
 """Harmless clock jumps: a wrong clock deletes, expires or refuses nothing."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relay.core.clock.clock import DAY_MS as DAY
 from relay.core.relay import open_relay
 from relay.core.rules.commands import ADMIN
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, UserKey
 from relay.net.tls.authority import Authority
 from relay.net.tls.certificates import Certificates
 from relay.net.tls.reading import read
-from relay.protocol import control
+from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
+from relay.protocol.objects import Attachment
 from relay.settings import AuthSection, LimitsSection, RetentionSection, Settings, TlsSection
+from relay.store.command import Command
 from relay.store.queries import stored_files
 from tests.faults.clock_machine import NOW, YEAR, Machine, add_people, faults_of, say
 from tests.support.command_line import done
@@ -172,6 +176,37 @@ async def test_unused_uploads_stay_while_the_clock_is_not_trusted(tmp_path: Path
         machine.go_on(2 * DAY)
         await relay.files.forget_loose()
         assert not await stored_files.files(relay.reading, [file.id])
+
+
+async def test_files_of_deleted_messages_and_replaced_pictures_go_while_the_clock_is_not_trusted(
+    tmp_path: Path,
+) -> None:
+    machine = Machine()
+    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
+        await add_people(relay)
+
+        async def upload(content: bytes) -> Attachment:
+            pieces = [content, b""]
+
+            async def piece() -> bytes:
+                return pieces.pop(0)
+
+            return await relay.files.receive(UserKey(1), NO_DEVICE, "hello.txt", None, piece)
+
+        async def act(request: Any) -> None:
+            await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, request, generated_id="g"))
+
+        sent, picture, unsent = [await upload(content) for content in (b"sent", b"picture", b"unsent")]
+        machine.wall += 3 * YEAR
+        await act(requests.New(chat_id="a", client_message_id="c", attachments=[sent]))
+        await act(requests.ProfileRequest(photo_url=picture.url))
+        await relay.files.forget_loose()
+        ids = [sent.id, picture.id, unsent.id]
+        assert len(await stored_files.files(relay.reading, ids)) == 3
+        await act(requests.Delete(chat_id="a", original_message_id=1))
+        await act(requests.ProfileRequest(photo_url=""))
+        await relay.files.forget_loose()
+        assert [one.id for one in await stored_files.files(relay.reading, ids)] == [unsent.id]
 
 
 async def test_an_imported_message_from_the_future_is_dated_now(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def test_a_post_without_a_text_is_refused_with_a_reason(
         ('{"message": 21.5, "title": true}', "true\n21.5"),
         ('{"text": {"text": {"text": 0}}}', "0"),
         ('{"text": null, "msg": "x"}', "x"),
+        ('{"text": 1e999, "title": -1e400}', "-1e400\n1e999"),
+        (f'{{"text": {"7" * 700}, "unknown": {"8" * 5_000}}}', "7" * 700),
         ('{"attachments": {"fields": [{"title": 1, "value": 2}, {"title": "a", "value": [1]}]}}', "1: 2\na: [1]"),
         ('{"attachments": "[{\\"text\\": false}]"}', "false"),
     ],

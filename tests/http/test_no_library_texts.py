@@ -96,16 +96,14 @@ async def test_malformed_http_is_refused_in_the_relays_own_words(tmp_path: Path,
     assert b" 500 " not in answered.partition(b"\r\n")[0]
 
 
-async def test_number_of_a_field_that_is_too_long_is_named_by_its_digits(tmp_path: Path) -> None:
+async def test_number_that_is_too_long_is_shown_as_it_came_or_ignored(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await relay.user("alarm")
         hook = await relay.ask("hook.add", control.AddHook(chat="alarm"))
         path = hook.url.partition(relay.host)[2]
-        answered = await browser.post(path, content=BODIES[0], headers={"Content-Type": "application/json"})
-        assert (answered.status_code, answered.json()["error"]["message"]) == (
-            400,
-            "body: a number has 5,000 digits: send it as a string",
-        )
+        for body in (BODIES[0], b'{"text": "up", "unknown": ' + b"7" * 700 + b"}"):
+            answered = await browser.post(path, content=body, headers={"Content-Type": "application/json"})
+            assert answered.status_code == 200
     assert sys.get_int_max_str_digits() != 0
 
 

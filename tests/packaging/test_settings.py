@@ -109,7 +109,7 @@ def test_a_variable_may_be_a_list(tmp_path: Path) -> None:
         ("[limits]\nconnections = 0", "limits.connections: must be a whole number >= 1, not 0"),
         ('[limits]\nconnections = "5"', 'limits.connections: must be a whole number, not "5"'),
         ('[log]\nlevel = "loud"', 'log.level: must be one of those that its description names, not "loud"'),
-        ("[limits", "is not valid TOML: Expected ']' at the end of a table declaration (at end of document)"),
+        ("[limits", "is not valid TOML at its end: a quote, a bracket or a line break is missing"),
     ],
 )
 def test_a_wrong_setting_is_reported_in_one_line_with_its_place(text: str, said: str, tmp_path: Path) -> None:

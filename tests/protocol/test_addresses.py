@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.protocol import addresses
+from relay.unicode import addresses
 
 CASES = json.loads((Path(__file__).parents[1] / "data/addresses.json").read_text("utf-8"))
 

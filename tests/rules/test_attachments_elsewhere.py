@@ -109,3 +109,23 @@ async def test_setting_refuses_outside_attachments_in_messages_and_edits(tmp_pat
             refused = await alice.refused(what, chatId="bob", attachments=sent, **more)
             assert refused["code"] == "forbidden"
             assert "upload them" in refused["message"]
+
+
+async def test_two_outside_files_of_one_id_are_both_kept_and_the_same_one_once(tmp_path: Path) -> None:
+    one, two = named("https://a.example/1", "x"), named("https://a.example/2", "x")
+    async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice, made.device("bob") as bob:
+        await alice.request("new", chatId="bob", clientMessageId="c1", attachments=[one, two, one])
+        assert (await bob.until("new"))["payload"]["attachments"] == [one, two]
+
+
+async def test_edit_to_another_address_under_the_same_id_names_another_file(tmp_path: Path) -> None:
+    before, after = named("https://a.example/1", "x"), named("https://a.example/2", "x")
+    async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
+        await alice.request("new", chatId="bob", clientMessageId="c1", attachments=[before])
+        for bad in ("javascript:alert(1)", "https://x y/"):
+            refused = await alice.refused("edit", chatId="bob", originalMessageId=1, attachments=[named(bad, "x")])
+            assert refused["message"].startswith("payload.attachments[0].url: ")
+        await alice.request("edit", chatId="bob", originalMessageId=1, attachments=[after])
+        assert (await alice.request("messages", chatId="bob"))[0]["attachments"] == [after]
+        await alice.request("edit", chatId="bob", originalMessageId=1, attachments=[after, before])
+        assert (await alice.request("messages", chatId="bob"))[0]["attachments"] == [after, before]

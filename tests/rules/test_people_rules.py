@@ -271,3 +271,10 @@ async def test_search_of_a_long_directory_yields_to_others(tmp_path: Path, monke
                 "u191",
             ]
             assert (await anna.request("users", query="unal", after="u198"))[0]["id"] == "u199"
+
+
+@pytest.mark.parametrize("query", ["\u200d", "\u00ad\u200b", "\u0640"])
+async def test_query_of_the_directory_without_a_visible_character_is_refused(tmp_path: Path, query: str) -> None:
+    async with house(tmp_path, "anna") as here, here.device("anna") as anna:
+        assert (await anna.refused("users", query=query))["code"] == "bad_request"
+        assert len(await anna.request("users", query="")) == 1

@@ -22,11 +22,12 @@ SECRET = "what nobody may see any more"
 
 
 @asynccontextmanager
-async def running(data: Path) -> AsyncIterator[Relay]:
+async def running(data: Path, *, new: bool = True) -> AsyncIterator[Relay]:
     """Run a relay that erases soon, with User1 and User2."""
     tuning = Tuning(wal=WalTuning(erase_seconds=0.2, erase_quiet_seconds=0.1), log=LogTuning(index_seconds=0.05))
     async with open_relay(data, tuning=tuning) as relay, trio.open_nursery() as nursery:
-        await people(relay, "User1", "User2")
+        if new:
+            await people(relay, "User1", "User2")
         nursery.start_soon(relay.retention.run)
         nursery.start_soon(relay.files.run)
         yield relay
@@ -92,6 +93,32 @@ async def test_a_picture_that_nobody_shows_any_more_leaves_the_disk_at_once(tmp_
             await answers(relay, command(relay, "User1", requests.ProfileRequest(photo_url="")))
         else:
             await relay.admin.handle("user.change", gone)
+        await until(lambda: not where(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["replaced", "replaced twice", "removed user", "deleted group"])
+async def test_a_picture_that_was_replaced_before_a_stop_leaves_the_disk_after_the_start(
+    tmp_path: Path, how: str
+) -> None:
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        picture = await upload(relay, SECRET)
+        if how == "deleted group":
+            made = requests.CreateChat(type="group", name="Group", participants=["User2"], photo_url=picture.url)
+            await answers(relay, command(relay, "User1", made))
+        else:
+            await answers(relay, command(relay, "User1", requests.ProfileRequest(photo_url=picture.url)))
+        # Even a kill leaves what is on disk by now: no search for unused files has seen the picture.
+        if how == "deleted group":
+            await answers(relay, command(relay, "User1", DeleteChat(*relay.state.group_keys)))
+        elif how == "removed user":
+            await relay.admin.handle("user.change", control.ChangeUser(id="User1", removed=True))
+        else:
+            for content in ("second", "third")[: 1 if how == "replaced" else 2]:
+                url = (await upload(relay, content)).url
+                await answers(relay, command(relay, "User1", requests.ProfileRequest(photo_url=url)))
+    assert where(tmp_path)
+    async with running(tmp_path, new=False):
         await until(lambda: not where(tmp_path))
 
 

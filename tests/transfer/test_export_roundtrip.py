@@ -1,6 +1,7 @@
 """A relay's export survives a round trip: from a random store into an empty directory, and out again.
 
 The only differences are the ids of files (secrets that the relay generates) and the time of the export.
+Longer than other modules: the life of a random store is one subject.
 """
 
 import json
@@ -27,7 +28,7 @@ from relay.core.submit import submit
 from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from relay.protocol.objects import Attachment, AttachmentMeta
+from relay.protocol.objects import Attachment, AttachmentMeta, ChatListItem
 from relay.settings import FilesSection, Settings
 from relay.store.command import Command
 from tests.support.command_line import done
@@ -66,6 +67,8 @@ class Life:
         self.random = random
         self.links = Random(seed)
         """Chooses the files elsewhere. It is another generator, so that old seeds still make the same store."""
+        self.ends = Random(seed)
+        """Chooses when all in a dialog clear it, and when retention runs; another generator likewise."""
         self.now = T0
         self.files: list[tuple[int, Attachment]] = []
         self.count = 0
@@ -186,6 +189,19 @@ class Life:
             )
         await self.say(user, request, self.next_id())
 
+    async def end_of_history(self) -> None:
+        """Let all in a dialog or in notes clear it, or retention remove what is old."""
+        state = self.relay.state
+        if self.ends.random() < 0.06:
+            dialogs = [chat for chat in state.chats.values() if chat.id is None]
+            chat = self.ends.choice(dialogs) if dialogs else None
+            for user in sorted(state.users_in(chat)) if chat else ():
+                if chat is not None and self.ends.random() < 0.8 and state.is_authorized(user, NO_DEVICE):
+                    request = commands.DeleteChat(state.chat_id(chat, user))
+                    await submit(self.relay.log, Command(self.now, user, NO_DEVICE, request))
+        if self.ends.random() < 0.02:
+            await self.relay.retention.prune(days=self.ends.choice((1, 5)))
+
     async def upload(self) -> None:
         user = self.user()
         if not self.relay.state.is_authorized(user, NO_DEVICE):
@@ -240,6 +256,20 @@ async def live(data: Path, seed: int, steps: int) -> None:
         weights = [weight for weight, _ in STEPS]
         for _ in range(steps):
             await random.choices(STEPS, weights)[0][1](life)
+            await life.end_of_history()
+
+
+async def lists(data: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Read what an export does not show: which chats are in each person's list, and with which last message."""
+    async with open_relay(data, clock=lambda: T0) as relay:
+        return {
+            user.id: sorted(
+                (one.type, one.id, one.name, one.last_message_text, one.last_message_author or "", one.is_mine)
+                for one in msgspec.json.decode(await relay.service.chat_lists.whole(user.key), type=list[ChatListItem])
+            )
+            for user in relay.state.users.values()
+            if not user.removed
+        }
 
 
 @pytest.fixture
@@ -258,6 +288,7 @@ def there_and_back(seed: int, steps: int) -> None:
         assert came["left"] == {}
         assert {**came, "dryRun": True} == planned
         same(exported(here / "two", here / "two.tar"), first)
+        assert trio.run(lists, here / "two") == trio.run(lists, here / "one")
         again = done("import", "--json", here / "one.tar", data=here / "two").json
         assert set(again["added"].values()) == {0}
         assert again["left"] == {}

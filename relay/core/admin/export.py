@@ -144,7 +144,9 @@ class _Messages:
         self._open: set[tuple[ChatKey, MessageId]] = set()
         """Deletions that have not been sent yet, each as chat and message id."""
         self._cleared = {
-            key: sorted((member.cleared, user) for user, member in state.members[key].items() if member.cleared)
+            key: sorted(
+                (member.cleared, user) for user, member in state.members[key].items() if member.cleared or member.hidden
+            )
             for key, chat in state.chats.items()
             if chat.id is None and not chat.gone
         }
@@ -215,16 +217,17 @@ class _Messages:
         left = [one for one in self._cleared[chat] if one not in due]
         last = self._last.get(chat)
         for _, user in due:
-            if last is None:
-                # Retention removed everything that they had cleared.
+            if last is None and (before is not None or not self._state.members[chat][user].hidden):
+                # The cleared messages are gone, and a later one has brought the dialog back into the list.
                 continue
             place, pair = self._place(chat)
             record = control.Record(
                 type="clear",
                 sender=self._state.users[user].id,
                 at=0,
-                original=last.client_message_id,
-                original_sender=last.sender,
+                # Without an original: nothing that they had cleared is there any more, only the empty dialog.
+                original=last.client_message_id if last is not None else None,
+                original_sender=last.sender if last is not None else None,
                 chat=place,
                 participants=pair,
             )

@@ -16,9 +16,10 @@ from relay.core.rules import commands
 from relay.core.service.ids import new_hook_id
 from relay.core.submit import AdminCommands
 from relay.keys import DeviceKey
-from relay.protocol import addresses, control
+from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
+from relay.unicode import addresses
 
 
 class HookAdmin:

@@ -113,8 +113,6 @@ class Uploads:
         self._turns = Turns()
         self.downloads = Downloads(state, reading, rights)
         """The downloads under way."""
-        self._pictures: set[str] = set()
-        """Ids of the files that were pictures of users or chats at the last search."""
         self._swept = False
         """Whether the remains of an earlier run were removed."""
 
@@ -281,27 +279,23 @@ class Uploads:
             self.released.clear()
 
     async def forget_loose(self) -> None:
-        """Remove unused files whose time is up, provided that the clock is credible."""
-        if not self._clock.credible():
-            return
+        """Remove files that were in use and are no more, and those that nobody used in time.
+
+        Time counts only while the clock is credible; somebody's act, such as a deletion, needs no clock.
+        """
         while True:
-            shown = set(attachments.photos(self._state))
-            # A picture that was replaced had its use: it does not wait to be sent.
-            replaced = self._pictures - shown
-            due = self._clock.stamp_at(self._clock() - UNSENT_MS) + UNSENT_MS
-            loose = await stored_files.loose_files(self._reading, due, list(shown), UNUSED_FILES)
-            if not (loose or replaced):
-                self._pictures = shown
+            shown = list(set(attachments.photos(self._state)))
+            due = stored_files.RELEASED
+            if self._clock.credible():
+                due = max(due, self._clock.stamp_at(self._clock() - UNSENT_MS) + UNSENT_MS)
+            loose = await stored_files.loose_files(self._reading, due, shown, UNUSED_FILES)
+            if not loose:
                 return
-            request = ForgetFiles(tuple(loose), tuple(replaced))
-            digests = await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request))
-            # Only now, so that those which could not be removed are removed later.
-            self._pictures = shown
-            if digests:
-                self._log.wal.erased()
-                await self._drop(digests)
-            elif not replaced:
+            digests = await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, ForgetFiles(tuple(loose))))
+            if not digests:
                 return
+            self._log.wal.erased()
+            await self._drop(digests)
 
     async def _drop(self, digests: list[str]) -> None:
         """Remove the contents that no file uses any more."""

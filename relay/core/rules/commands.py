@@ -208,7 +208,7 @@ class ForgetFiles(msgspec.Struct, Decidable[list[str]], frozen=True):
     ids: tuple[str, ...]
     """Those whose time is up."""
     replaced: tuple[str, ...] = ()
-    """Pictures that were replaced: their time does not matter."""
+    """Those that go whatever their time is."""
 
 
 class AddDevice(msgspec.Struct, Decidable[ChangedDevice], frozen=True):
@@ -309,4 +309,5 @@ class ImportClearing(msgspec.Struct, Decidable[Nothing], frozen=True):
     """Import a clearing: the user had cleared a dialog up to this message."""
 
     chat: ChatKey
-    upto: MessageByClientId
+    upto: MessageByClientId | None
+    """None if nothing that the user cleared is there any more."""

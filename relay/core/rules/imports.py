@@ -224,11 +224,12 @@ def import_clearing(draft: DraftBuilder, command: Command, request: commands.Imp
     """Clear a dialog for one of its members, once, and only if no message here follows the cleared ones."""
     chat = _chat(draft, request.chat)
     member = draft.state.members[chat.key].get(command.user)
-    upto = _find(draft, chat, request.upto)
-    if chat.id is not None or member is None or upto is None or upto.message_id != chat.last_message_id:
+    last = None if request.upto is None else _find(draft, chat, request.upto)
+    upto = last.message_id if last is not None else 0
+    if chat.id is not None or member is None or upto != chat.last_message_id:
         return requests.Nothing()
-    if member.cleared < upto.message_id:
-        draft.change(kinds.CHATS, chat.key, command, changes.ChatHidden(command.user, upto.message_id, marks_kept=True))
+    if not member.hidden:
+        draft.change(kinds.CHATS, chat.key, command, changes.ChatHidden(command.user, upto, marks_kept=True))
     return requests.Nothing()
 
 

@@ -143,6 +143,9 @@ def _attachments(
 ) -> list[Attachment] | None:
     """Describe the files of a message; the sender's own description of them is not used.
 
+    Each is judged by itself. A file here is named by its id; one elsewhere by id and address, as ids elsewhere are not
+    unique. One that is named twice is there once.
+
     Args:
         draft: the batch.
         user: the sender.
@@ -154,21 +157,24 @@ def _attachments(
     """
     if not claimed:
         return None
-    known = {one.id: one for one in kept}
-    files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed} - known.keys()))))
-    found: dict[str, Attachment] = {}
+    known_here = {one.id: one for one in kept if one.is_here}
+    known_elsewhere = {(one.id, one.url): one for one in kept if not one.is_here}
+    files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed} - known_here.keys()))))
+    found: dict[tuple[str, str], Attachment] = {}
     for number, one in enumerate(claimed):
         file = files.get(one.id)
-        if one.id in known:
-            found[one.id] = known[one.id]
+        known = known_elsewhere.get((one.id, one.url)) or known_here.get(one.id)
+        if known is not None:
+            taken = known
         elif file is not None and files_of.may_read(draft.state, user, file):
-            found[one.id] = files_of.attachment(file, one)
+            taken = files_of.attachment(file, one)
         elif one.is_here:
             raise RelayError(
                 "not_found", f"payload.attachments[{number}].id: there is no file {one.id!r} for you here: upload it"
             )
         else:
-            found[one.id] = files_of.elsewhere(one, f"payload.attachments[{number}]")
+            taken = files_of.elsewhere(one, f"payload.attachments[{number}]")
+        found[taken.id, taken.url] = taken
     return list(found.values())
 
 

@@ -37,6 +37,8 @@ async def directory(
     page, most = PageMaker(service.tuning.page_bytes), service.tuning.slice_users
     last, more = None, False
     query = fold_query(request.query or "")
+    if request.query and not query:
+        raise RelayError.bad_field("payload.query", "the query is empty: it needs a letter, a digit or a sign")
     ids = sorted(service.state.user_keys)
     for number in range(0 if request.after is None else bisect_right(ids, request.after), len(ids)):
         if number % most == most - 1:

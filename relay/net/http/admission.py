@@ -13,8 +13,8 @@ from relay.net.http.proxies import Networks, client_address, was_forwarded
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError
 from relay.net.sockets import hostnames
-from relay.protocol import addresses
 from relay.settings import Settings
+from relay.unicode import addresses
 
 SAFE_METHODS = ("GET", "HEAD")
 """Methods that change nothing."""
@@ -87,7 +87,8 @@ class Admission:
     @property
     def behind_tls_proxy(self) -> bool:
         """Whether browsers reach the relay through a proxy that speaks TLS for it."""
-        return self._settings.http.public_url.startswith("https:") and self._secure_port is None
+        url = addresses.parse(self._settings.http.public_url)
+        return url is not None and url.scheme == "https" and self._secure_port is None
 
     @property
     def _public_name(self) -> str:

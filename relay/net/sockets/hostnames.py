@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from relay.protocol.addresses import canonical, is_address, parse, split_host
+from relay.unicode.addresses import canonical, is_address, parse, split_host
 
 SIOCGIFCONF = 0x8912
 """netdevice(7): returns the addresses of all interfaces."""

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, read, require_cryptography
-from relay.protocol.addresses import canonical, is_address
 from relay.settings.regular_files import check_regular
 from relay.store.files import replacing, scratch, tls_folder
 from relay.store.files.directory import is_there
 from relay.store.files.ownership import give_to
+from relay.unicode.addresses import canonical, is_address
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -15,11 +15,11 @@ from relay.net.sockets.hostnames import addresses, hostnames
 from relay.net.tls import reading
 from relay.net.tls.authority import EARLIEST_TIME, Authority
 from relay.net.tls.reading import AuthorityError
-from relay.protocol.addresses import canonical
 from relay.settings import TlsSection
 from relay.settings.regular_files import check_regular
 from relay.store.files.directory import about_file
 from relay.typed_command import line
+from relay.unicode.addresses import canonical
 
 logger = logging.getLogger(__name__)
 

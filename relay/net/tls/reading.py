@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-from relay.protocol.addresses import canonical
 from relay.settings.regular_files import check_regular
+from relay.unicode.addresses import canonical
 
 
 class AuthorityError(Exception):

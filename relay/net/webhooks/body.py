@@ -6,6 +6,7 @@ It accepts the formats that senders really use, and refuses the rest with an exp
 import codecs
 import encodings
 import json
+import math
 from encodings.aliases import aliases
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
@@ -156,17 +157,22 @@ def _json(text: str) -> JsonValue:
     if not text.strip():
         raise HttpError(400, "bad_request", 'body: it is empty: send {"text": "..."} or plain text')
     try:
-        decoded: JsonValue = json.loads(text, strict=False, parse_int=_whole_number)
+        decoded: JsonValue = json.loads(text, strict=False, parse_int=_whole_number, parse_float=_fraction)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise HttpError(400, "bad_request", f"body: JSON is malformed at {where}") from None
     return decoded
 
 
-def _whole_number(digits: str) -> int:
-    if len(digits) > NUMBER_DIGITS:
-        raise HttpError(400, "bad_request", f"body: a number has {len(digits):,} digits: send it as a string")
-    return int(digits)
+def _whole_number(digits: str) -> int | str:
+    """Read a number; one that takes long to read stays as it is written, which is also how it is shown."""
+    return digits if len(digits) > NUMBER_DIGITS else int(digits)
+
+
+def _fraction(text: str) -> float | str:
+    """Read a number; one that is too large for a float stays as it is written."""
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def _json_or_text(text: str) -> str:

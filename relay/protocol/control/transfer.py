@@ -55,7 +55,8 @@ class Record(Wire, frozen=True, kw_only=True):
     reply_sender: str | None = None
     """The author of that message."""
     original: str | None = None
-    """The client id of the message that an `edit` or a `delete` changed."""
+    """The client id of the message that an `edit` or a `delete` changed, or of the last one that a `clear` cleared;
+    None if nothing that was cleared is left."""
     original_sender: str | None = None
     size: int | None = None
     """The bytes of a file."""
@@ -217,7 +218,7 @@ class MessageImport(Wire, frozen=True, kw_only=True):
     at: Date
     reply_to: MessageReference | None = None
     original: MessageReference | None = None
-    """The message that an edit or deletion changes."""
+    """The message that an edit or deletion changes, or the last one that was cleared; None if none of those is left."""
 
 
 class MessagesImport(Wire, frozen=True, kw_only=True):

@@ -69,6 +69,12 @@ _HOLDINGS = (
     f"INSERT OR IGNORE INTO holding (chat, message_id, file) SELECT l.chat, l.message_id, a.value->>'$.id' {_ATTACHED}",
     "UPDATE file SET loose = 0 WHERE loose > 0 AND id IN (SELECT file FROM holding)",
     "UPDATE file SET loose = 1 WHERE loose = 0 AND id NOT IN (SELECT file FROM holding)",
+    # What was chosen as a picture does not wait to be sent.
+    (
+        "UPDATE file SET loose = 1 WHERE loose > 1 AND id IN"
+        " (SELECT substr(extra->>'$.photoUrl', length('/files/') + 1) FROM log"
+        f" WHERE kind >= {kinds.FIRST_CHANGE} AND kind IN ({kinds.CHATS}, {kinds.USER}) AND json_valid(extra))"
+    ),
 )
 _READ_APART = {
     "cursor": ("device", "the places of some devices: these begin before the oldest message that was not delivered"),

@@ -24,6 +24,8 @@ _KNOWN_DIGESTS = Statement("SELECT DISTINCT digest FROM file WHERE digest IN (SE
 _DIGESTS = Statement(
     "SELECT DISTINCT digest, size FROM file", whole="`relay check` looks at every file", sorts="likewise"
 )
+RELEASED: UnixMs = 1
+"""The time that files have from which a message, or the one who showed them, was taken: before every other time."""
 _holders = msgspec.json.Decoder(tuple[tuple[ChatKey, MessageId], ...]).decode
 
 
@@ -38,7 +40,7 @@ async def loose_files(connection: Connection, now: UnixMs, but: Sequence[str], c
 
     Args:
         connection: one that reads.
-        now: Unix milliseconds.
+        now: Unix milliseconds; `RELEASED` for those that were in use alone.
         but: ids of files to keep.
         count: the maximum number.
     """

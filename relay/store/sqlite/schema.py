@@ -357,4 +357,16 @@ MIGRATIONS: tuple[str, ...] = (
     UPDATE log SET extra = json_remove(extra, '$.name') WHERE kind >= 6 AND kind = 11
         AND CASE WHEN json_valid(extra) THEN extra ->> '$.change' = 'fileAdded' ELSE FALSE END;
     """,
+    """
+    -- A file that was chosen as a picture has had its use: it may go as soon as nobody shows it any more.
+    CREATE TRIGGER log_picture AFTER INSERT ON log
+        WHEN NEW.kind IN (6, 7) AND CASE WHEN json_valid(NEW.extra) THEN NEW.extra ->> '$.photoUrl' <> '' END BEGIN
+        UPDATE file SET loose = 1 WHERE loose > 1 AND id = substr(NEW.extra ->> '$.photoUrl', length('/files/') + 1);
+    END;
+    UPDATE file SET loose = 1 WHERE loose > 1 AND id IN (
+        SELECT substr(extra ->> '$.photoUrl', length('/files/') + 1) FROM log
+            WHERE kind >= 6 AND kind IN (6, 7) AND json_valid(extra)
+        UNION SELECT substr(value ->> '$.photoUrl', length('/files/') + 1) FROM user
+        UNION SELECT substr(value ->> '$.photoUrl', length('/files/') + 1) FROM chat);
+    """,
 )

@@ -31,7 +31,7 @@ const UNFIT = /(?![\u200c\u200d])[\s\p{Cc}\p{Cf}\p{Cs}\ufffd]/u;
 const ADDRESS = /^https?:\/\/(?:[^/?#\\]*@)?(\[[^\]%]+\]|[^/?#\\@:[\]%\u2800\ufffc]+)(?::\d*)?(?:[/?#]|$)/iu;
 const HOST = /^([\w-]{1,63}(\.|$))+$/;
 
-/** The relay's rule of web addresses (protocol/addresses.py). */
+/** The relay's rule of web addresses (unicode/addresses.py). */
 function webAddress(text) {
   try {
     const url = new URL(text);

@@ -160,14 +160,13 @@ class MessageHistoryImport:
                     attachments=message.attachments,
                     reply_to=self._answered(message.reply_to),
                 )
+            case "clear":
+                clearing = commands.ImportClearing(chat.key, self._original(message.original))
+                return import_command(self._clock, self._state.at, sender.key, clearing)
             case _:
                 original = self._original(message.original)
                 if original is None:
                     raise RelayError("not_found", "the message that it changes is not here")
-                if message.kind == "clear":
-                    return import_command(
-                        self._clock, self._state.at, sender.key, commands.ImportClearing(chat.key, original)
-                    )
                 request = commands.ImportChange(
                     chat=chat.key,
                     client_id=message.client_message_id,

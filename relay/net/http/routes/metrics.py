@@ -15,7 +15,7 @@ from relay.net.http.proxies import LOCAL, Networks, was_forwarded
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError, HttpResponse
 from relay.net.sockets import hostnames
-from relay.protocol import addresses
+from relay.unicode import addresses
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric

@@ -18,7 +18,7 @@ ADDRESS_CHARACTERS = 2_048
 _HOST = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?", re.DOTALL)
 _ADDRESS = re.compile(r"(?P<scheme>https?)://(?:[^/?#\\]*@)?(?P<host>[^/?#\\@]+)(?:[/?#].*)?", re.IGNORECASE)
 _JOINERS = "\u200c\u200d"
-_LABEL = re.compile(rf"(?:[A-Za-z0-9_-]|(?![\0-\x7f])(?:[^{UNSEEN}]|[{_JOINERS}])){{1,63}}")
+_LABEL = re.compile(rf"(?![{_JOINERS}]+$)(?:[A-Za-z0-9_-]|(?![\0-\x7f])(?:[^{UNSEEN}]|[{_JOINERS}])){{1,63}}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 """The last part of a name that browsers read as an IPv4 address."""
 _UNFIT = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
