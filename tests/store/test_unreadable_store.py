@@ -134,8 +134,8 @@ async def test_an_admins_request_over_a_damaged_page_is_told_what_helps_and_so_i
         await trio.lowlevel.checkpoint()
 
     break_reads(served.relay, monkeypatch, "SQLITE_CORRUPT")
-    for name in ("audit.list", "export"):
-        line = msgspec.json.encode({"type": "request", "id": "1", "payloadType": name, "payload": {}})
+    line = msgspec.json.encode({"type": "request", "id": "1", "payloadType": "audit.list", "payload": {}})
+    for _ in range(2):
         answer = msgspec.json.decode(
             await control_socket.answer(served.relay.admin, served.relay.clock, line, send, None, None)
         )
