@@ -4,7 +4,6 @@ Loads trio and the relay only when a store is opened.
 """
 
 import os
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -183,7 +182,7 @@ async def opened(data: Path, *, make: bool, reads: bool = False, damaged: bool =
     from relay.core.relay import open_relay
     from relay.net.sockets.hostnames import browser_address
     from relay.settings import Loaded
-    from relay.store.data_dir.errors import FAULTS, is_damaged, what_to_do
+    from relay.store.data_dir.errors import FAULTS, tells_of_damage, what_to_do
 
     settings = Loaded(options={}, environment=os.environ).settings
     _find(data, make=make)
@@ -205,5 +204,4 @@ async def opened(data: Path, *, make: bool, reads: bool = False, damaged: bool =
     except* FAULTS as errors:
         error = first_error(errors)
         assert isinstance(error, FAULTS)
-        damage = isinstance(error, sqlite3.Error) and is_damaged(error)
-        raise (Damaged if damage else Failure)(what_to_do(error, data)) from None
+        raise (Damaged if tells_of_damage(error) else Failure)(what_to_do(error, data)) from None

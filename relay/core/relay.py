@@ -198,11 +198,15 @@ class Relay:
             runtime,
         )
 
+        self._proof_due = 0
+        """The time of a proof that is noted at the next `tick`: an hour past the noted one (Unix ms)."""
+
     def tick(self, now: Seconds) -> None:
         """Send due announcements, and chat lists that changed a while ago; `now` is trio's time."""
         for user, chat in self.hub.tick(now):
             self._empty_entries.request(user, chat)
-        self._note_proof(self.clock.proved_until, least=HOUR_MS)
+        if self.clock.proved_until > self._proof_due:
+            self._note_proof(self.clock.proved_until, least=HOUR_MS)
 
     def watch_clock(self) -> None:
         """Record the steps of the clock from now on, and until when it was right."""
@@ -219,6 +223,8 @@ class Relay:
         # What is already on disk covers a log without later entries.
         if proved - noted > least and self.state.at > noted:
             self.log.keep_cursor(PROVED_CURSOR, self.state.seq, proved)
+            noted = proved
+        self._proof_due = noted + HOUR_MS
 
     def stop(self) -> None:
         """Stop accepting commands; `log.run` returns once everything queued is written."""

@@ -114,7 +114,7 @@ def test_unusable_file_is_explained(tmp_path: Path) -> None:
         (sqlite3.OperationalError("disk I/O error"), "the store in /d cannot be opened (disk I/O error): check that"),
         (
             sqlite3.DatabaseError("malformed"),
-            "the store in /d is damaged (malformed): stop the relay and run `relay repair`",
+            "the store in /d is damaged (malformed) at its head, where no repair helps: put a backup in its place with",
         ),
         (NewerStore("this file is newer"), "the store in /d cannot be opened: this file is newer"),
         (CannotServe("something else"), "something else"),

@@ -61,7 +61,7 @@ def test_an_export_has_users_chats_and_messages_in_order(office: Path, tmp_path:
     assert dialog["participants"] == ["anna", "ben"]
     assert notes["participants"] == ["carl"]
     file = tmp_path / "out.jsonl"
-    assert done("export", file, "--json", data=office).json == {"users": 3, "chats": 3, "messages": 3}
+    assert done("export", file, "--json", data=office).json == {"users": 3, "chats": 3, "messages": 3, "unreadable": []}
     assert file.stat().st_mode & 0o777 == 0o600
     assert len(file.read_text().splitlines()) == len(records)
 
@@ -249,9 +249,7 @@ def test_a_mattermost_export_is_imported(tmp_path: Path) -> None:
         ("hello", "its first line is not a JSON object"),
         ('{"type": "other"}', "its first line is neither a relay's nor Mattermost's"),
         ('{"type": "relay", "format": 3}', "was exported by a newer relay: upgrade this one first"),
-        ('{"type": "relay", "format": 1, "at": 1}\n{"type": "user"}', "line 2: "),
         ('{"type": "version"}\nhello', "line 2: "),
-        ('{"type": "version"}\n{"type": "user", "user": {}}', "line 2: user.username: this field is required"),
     ],
 )
 def test_file_that_is_not_an_export_is_reported(content: str, said: str, tmp_path: Path) -> None:
@@ -266,8 +264,8 @@ def test_file_that_is_not_an_export_is_reported(content: str, said: str, tmp_pat
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("users.json", "[{}]", "users.json: [0].id: this field is required"),
-        ("channels.json", "{}", "channels.json: expected `array | null`"),
+        ("users.json", "{}", "users.json is not a list"),
+        ("channels.json", "{}", "channels.json is not a list"),
     ],
 )
 def test_a_damaged_slack_export_is_reported(name: str, content: str, said: str, tmp_path: Path) -> None:

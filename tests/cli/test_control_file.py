@@ -199,7 +199,7 @@ def test_command_waits_longer_than_the_socket_is_missing() -> None:
     [
         (sqlite3.SQLITE_FULL, "storage_full", "remove old messages"),
         (sqlite3.SQLITE_IOERR, "unavailable", "relay doctor"),
-        (sqlite3.SQLITE_CORRUPT, "internal", "`relay check` says where, and `relay restore FILE`"),
+        (sqlite3.SQLITE_CORRUPT, "internal", "stop the relay and run `relay repair`"),
     ],
 )
 async def test_request_that_fails_in_the_store_is_refused_with_advice(

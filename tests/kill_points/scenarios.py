@@ -59,7 +59,7 @@ class First(Scenario):
         use(place / "data", nothing)
 
     def command(self, place: Path) -> None:
-        done("user", "list", data=place / "data")
+        done("user", "add", "first", data=place / "data")
 
     def hold(self, place: Path, *, complete: bool) -> None:
         assert said(place / "data" / "relay.db") == set()

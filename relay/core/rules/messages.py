@@ -135,7 +135,8 @@ def _send(
 
 def _shown(text: str | None) -> str | None:
     """Return a text as it stands if anything of it can be seen, else None (PROTOCOL.md, section 5, "Blank texts")."""
-    return text if text and not is_blank(text) else None
+    # Most texts begin with a character of ASCII that can be seen, which is found without a call.
+    return text if text and ("!" <= text[0] <= "~" or not is_blank(text)) else None
 
 
 def _attachments(

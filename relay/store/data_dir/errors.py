@@ -37,6 +37,11 @@ def is_damaged(error: sqlite3.Error) -> bool:
     return isinstance(error, sqlite3.DatabaseError)
 
 
+def tells_of_damage(error: Exception) -> bool:
+    """Return whether a fault at opening means that the file is damaged."""
+    return isinstance(error, sqlite3.Error) and is_damaged(error)
+
+
 def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
     """Find out why SQLite could not write a file. It reports a size limit and other errors as a failing disk.
 
