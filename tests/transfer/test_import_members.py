@@ -155,7 +155,7 @@ def test_disabled_owner_is_refused_for_each_group(tmp_path: Path) -> None:
     assert (came["kept"], came["ownerless"]) == ([], ["hr"])
 
 
-def test_group_of_an_own_export_without_members_has_none(tmp_path: Path) -> None:
+def test_group_without_members_in_a_relay_export_has_none(tmp_path: Path) -> None:
     for user in ("anna", "ben"):
         done("user", "add", user, data=tmp_path / "source")
     done("chat", "create", "Crew", "--owner", "anna", "ben", data=tmp_path / "source")

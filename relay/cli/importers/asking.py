@@ -39,7 +39,7 @@ class Asking:
         """Ask the relay; None if it refuses, which counts as left behind, with the reason.
 
         Args:
-            counted: what the object is, for people.
+            counted: the kind of object, as the summary names it.
             kind: the type of the request.
             request: its payload.
         """

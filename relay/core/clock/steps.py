@@ -16,7 +16,7 @@ class Step(NamedTuple):
     """The relay's time went forward by more than the time that had passed. All in Unix milliseconds."""
 
     since: UnixMs
-    """The last time known to be right, by the clock of then: later stamps are too early."""
+    """The last time known to be right, as the clock showed it then: later stamps are too early."""
     before: UnixMs
     """The relay's time just before the step: earlier stamps are too early."""
     by: int

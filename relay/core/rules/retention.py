@@ -79,7 +79,7 @@ def trust_clock(draft: DraftBuilder, command: Command, _request: commands.TrustC
 
 
 def step_clock(draft: DraftBuilder, command: Command, request: commands.StepClock) -> requests.Nothing:
-    """Record that stamps of a while are too early."""
+    """Record that the stamps of a certain period are too early."""
     draft.change(kinds.CLOCK, NO_CHAT, command, changes.ClockStepped(request.since, request.before, request.by))
     return requests.Nothing()
 
