@@ -1,10 +1,12 @@
 """A clock that was behind and is set right: what was made minutes ago is not old by that."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 
 from relay.core.clock.clock import DAY_MS as DAY
+from relay.core.clock.clock import RelayClock
 from relay.core.clock.steps import MAX_STEPS, Step, Steps
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ADMIN
@@ -215,3 +217,13 @@ def test_a_clock_that_goes_ahead_by_years_twice_is_corrected_twice() -> None:
     machine.go_on(1_000)
     _set_right(machine, YEAR)
     assert (clock.made_at(first), clock.made_at(second)) == (first + 2 * YEAR, second + YEAR)
+
+
+def test_time_for_which_a_relay_was_off_is_not_a_step_of_its_clock_however_slowly_it_starts() -> None:
+    last, ticks = 1_800_000_000_000, itertools.count(0, 5)
+    clock = RelayClock(lambda: "NTP", wall=lambda: (last + 3 * 86_400_000) * 1_000_000, elapsed=lambda: next(ticks))
+    recorded: list[Step] = []
+    clock.begin(last)
+    clock.record_to(recorded.append)
+    assert clock() > last
+    assert recorded == []

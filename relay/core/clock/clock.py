@@ -98,7 +98,8 @@ class RelayClock:
         self.proved_until = last if proved_until is None else min(proved_until, last)
         self._known = (last, self._elapsed()) if last else None
         self._believed_from, self._believed_until = 1, 0
-        self._look(self._now())
+        # Even if the machine stands still here: no time has passed since `last` by which a stamp could be wrong.
+        self._look(self._now(), last)
 
     def __call__(self) -> int:
         """Return the relay's time."""
@@ -176,7 +177,7 @@ class RelayClock:
         start = self._known or self._unset
         return None if start is None else start[0] + self._elapsed() - start[1]
 
-    def _look(self, now: UnixMs) -> int:
+    def _look(self, now: UnixMs, expected: UnixMs | None = None) -> int:
         if self._known is None:
             # An empty log starts at what the clock shows; a clock that was never set may still be set.
             if now >= EARLIEST_MS:
@@ -185,7 +186,8 @@ class RelayClock:
             else:
                 self._unset = (now, self._elapsed())
             return now
-        expected = self._known[0] + self._elapsed() - self._known[1]
+        if expected is None:
+            expected = self._known[0] + self._elapsed() - self._known[1]
         off = now - expected
         if abs(off) <= self._days() * DAY_MS or (off > 0 and self._proved(off)):
             self._believe(max(now, expected) if off < 0 else now, expected)
