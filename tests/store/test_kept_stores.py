@@ -44,6 +44,8 @@ FIRST = "983708a"
 VERSIONS = sorted(path.name.removesuffix(".tar.xz") for path in STORES.glob("*.tar.xz"))
 CHANGES = "pwrite64,write,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat"
 """System calls that change the disk."""
+TRACES = 3
+"""Runs whose calls are counted before any is killed."""
 
 
 def git(*arguments: str) -> str:
@@ -149,16 +151,25 @@ def test_killed_upgrade_continues_at_the_next_start(version: str, tmp_path: Path
         pytest.skip(f"{version} and this relay have the same tables")
     log = log_of(whole / "relay.db", columns)
     trace = tmp_path / "trace"
-    assert start(whole, "strace", "-f", "-qq", "-e", f"trace={CHANGES}", "-e", "signal=none", "-o", str(trace)) == 0
+    traces: list[str] = []
+    for _ in range(TRACES):
+        shutil.rmtree(whole)
+        unpack(version, whole)
+        assert start(whole, "strace", "-f", "-qq", "-e", f"trace={CHANGES}", "-e", "signal=none", "-o", str(trace)) == 0
+        traces.append(trace.read_text())
     assert version_of(whole / "relay.db") == len(MIGRATIONS)
     assert copies(whole) == [f"relay-{before}-to-{len(MIGRATIONS)}.db"]
-    killed = 0
-    chosen = points(trace.read_text(), kill_rounds // 2 + 1)
+    # How much the end of a start writes depends on time: calls that the shortest run lacks need not come again.
+    certain = set(points(min(traces, key=len), len(min(traces, key=len))))
+    chosen = points(max(traces, key=len), kill_rounds // 2 + 1)
+    killed = missed = 0
     for point in chosen:
         data = tmp_path / "killed"
         unpack(version, data)
         inject = f"inject={point[0]}:signal=KILL:when={point[1]}"
-        killed += start(data, "strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={CHANGES}", "-e", inject) != 0
+        ended = start(data, "strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={CHANGES}", "-e", inject) != 0
+        killed += ended
+        missed += point in certain and not ended
         assert start(data) == 0, point
         assert version_of(data / "relay.db") == len(MIGRATIONS), point
         assert log_of(data / "relay.db", columns) == log, point
@@ -168,8 +179,8 @@ def test_killed_upgrade_continues_at_the_next_start(version: str, tmp_path: Path
         assert [path.name for path in data.iterdir() if path.name.endswith(".part")] == [], point
         command(TODAY, data, "check")
         shutil.rmtree(data)
-    # Pages are written by two threads, in other shares each time: some calls of the trace do not come in another run.
-    assert killed >= len(chosen) * 3 // 4, f"{killed} of {len(chosen)} were killed"
+    assert missed <= 2, f"{missed} calls did not come, and {killed} of {len(chosen)} were killed"
+    assert killed
 
 
 def test_check_of_an_older_store_asks_for_a_start_and_reports_no_damage(
